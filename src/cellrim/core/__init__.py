@@ -1,0 +1,1 @@
+"""The small typed values every room speaks: images, label images, normalisation, tiles."""

@@ -1,0 +1,80 @@
+"""Label images: 0 is background, 1..n are instances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cellrim.errors import InputError
+
+Labels = NDArray[np.int32]
+
+
+def as_labels(array: ArrayLike) -> Labels:
+    """Check a label image and return it as int32.
+
+    Parameters
+    ----------
+    array
+        Axes ``YX``, integer or bool dtype, or floats that are whole numbers; values >= 0.
+
+    Raises
+    ------
+    InputError
+        If the axes, the dtype or a value do not fit.
+
+    Examples
+    --------
+    >>> as_labels([[0, 1], [2, 2]]).dtype
+    dtype('int32')
+    """
+    labels: NDArray[Any] = np.asarray(array)
+    if labels.ndim != 2:
+        raise InputError(f"Expected a label image with axes YX, but got shape {labels.shape}.")
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
+            raise InputError("Expected whole numbers in a label image, but got fractions or NaN.")
+    elif labels.dtype.kind not in "iub":
+        raise InputError(f"Expected integers in a label image, but got dtype {labels.dtype}.")
+    if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
+        raise InputError(
+            "Expected labels between 0 and 2**31 - 1, "
+            f"but got {labels.min()} to {labels.max()}."
+        )
+    return labels.astype(np.int32, copy=False)
+
+
+def relabel(labels: Labels) -> Labels:
+    """Return the label image with ids 1..n without gaps, in the order of the old ids.
+
+    Examples
+    --------
+    >>> relabel(np.array([[0, 7], [3, 7]], np.int32))
+    array([[0, 2],
+           [1, 2]], dtype=int32)
+    """
+    if labels.size == 0:
+        return labels.copy()
+    present = np.bincount(labels.ravel()) > 0
+    present[0] = False
+    table = np.cumsum(present, dtype=np.int32)
+    table[~present] = 0
+    result: Labels = table[labels]
+    return result
+
+
+def areas(labels: Labels) -> NDArray[np.int64]:
+    """Area in pixels of each instance that is present, in the order of the ids."""
+    counts = np.bincount(labels.ravel())[1:]
+    return counts[counts > 0].astype(np.int64)
+
+
+def median_diameter(labels: Labels) -> float:
+    """Median over the instances of the diameter of the disc of equal area, in pixels.
+
+    NaN where there is no instance.
+    """
+    sizes = areas(labels)
+    return float(np.median(np.sqrt(sizes * 4 / np.pi))) if len(sizes) else float("nan")

@@ -1,0 +1,115 @@
+"""From raw intensities to what the network sees: three channels, brought to one range.
+
+The range is measured once on the whole image, so that tiles agree with each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim.errors import InputError
+
+NETWORK_CHANNELS = 3
+LOW_PERCENTILE = 1.0
+HIGH_PERCENTILE = 99.8
+# Values this far outside of the measured range carry no shape, only glare and dead pixels.
+CLIP = (-0.5, 2.0)
+# More pixels than this do not change a percentile by a visible amount.
+MAX_MEASURED_PIXELS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class IntensityRange:
+    """Low and high intensity of each channel, in raw units; equal where a channel is constant."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+def measure_range(pixels: NDArray[Any]) -> IntensityRange:
+    """Measure the intensity range of each channel.
+
+    Parameters
+    ----------
+    pixels
+        Axes ``YXC``. NaN and infinities are left out.
+
+    Returns
+    -------
+    IntensityRange
+        The 1st and 99.8th percentile of each channel; 0 and 0 for a channel without a finite
+        value. Large images are thinned by a regular grid.
+    """
+    step = max(1, int(np.ceil(np.sqrt(pixels.shape[0] * pixels.shape[1] / MAX_MEASURED_PIXELS))))
+    low, high = [], []
+    for c in range(pixels.shape[2]):
+        values = pixels[::step, ::step, c]
+        if values.dtype.kind == "f":
+            values = values[np.isfinite(values)]
+        if values.size == 0:
+            low.append(0.0)
+            high.append(0.0)
+            continue
+        a, b = np.percentile(values, (LOW_PERCENTILE, HIGH_PERCENTILE))
+        if a == b:  # a few bright cells on a constant ground
+            a, b = float(values.min()), float(values.max())
+        low.append(float(a))
+        high.append(float(b))
+    return IntensityRange(tuple(low), tuple(high))
+
+
+def normalise(pixels: NDArray[Any], intensity: IntensityRange) -> NDArray[np.float32]:
+    """Bring each channel to 0..1 over its range, clipped a little outside of it.
+
+    Parameters
+    ----------
+    pixels
+        Axes ``YXC``, any real dtype; NaN becomes 0.
+    intensity
+        The range measured on the whole image.
+
+    Returns
+    -------
+    ndarray
+        float32, axes ``YXC``. A constant channel is all zero.
+    """
+    low = np.asarray(intensity.low, np.float32)
+    span = np.asarray(intensity.high, np.float32) - low
+    scale = np.divide(1.0, span, out=np.zeros_like(span), where=span > 0)
+    result: NDArray[np.float32] = (pixels.astype(np.float32) - low) * scale
+    if pixels.dtype.kind == "f":
+        np.nan_to_num(result, copy=False, nan=0.0, posinf=CLIP[1], neginf=CLIP[0])
+    return np.clip(result, *CLIP, out=result)
+
+
+def to_network(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring one, two or three channels to the three that the network takes.
+
+    One channel is repeated, two get an empty third. The network is trained with channels in any
+    order, so no channel has a fixed meaning.
+
+    Parameters
+    ----------
+    normalised
+        float32, axes ``YXC``.
+
+    Raises
+    ------
+    InputError
+        If there are more than three channels: which to use is then the caller's choice.
+    """
+    count = normalised.shape[2]
+    if count == NETWORK_CHANNELS:
+        return normalised
+    if count == 1:
+        return np.repeat(normalised, NETWORK_CHANNELS, axis=2)
+    if count == 2:
+        return np.concatenate([normalised, np.zeros_like(normalised[:, :, :1])], axis=2)
+    raise InputError(
+        f"Expected one to three channels, but got {count}: choose which to use, "
+        "for example channels=(0, 2)."
+    )

@@ -1,0 +1,1 @@
+"""Public data sets as they are shipped: files to samples."""

@@ -1,0 +1,1 @@
+"""Matching, counts, metrics with intervals, plots."""

@@ -1,0 +1,1 @@
+"""Label image and image to one row of measurements per cell."""

@@ -1,0 +1,1 @@
+"""The U-Net, its model card, the backends that run it, the registry that finds it."""

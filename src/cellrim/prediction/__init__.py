@@ -1,0 +1,1 @@
+"""Image to labels: normalise, scale, tile, network, decode, result."""

@@ -1,0 +1,1 @@
+"""Label images to maps and back."""

@@ -1,0 +1,1 @@
+"""Recipe to model: patches, augmentation, losses, loop, resume, report."""
