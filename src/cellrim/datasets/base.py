@@ -63,6 +63,8 @@ class Sample:
         ``brightfield``, ``histology`` or ``smear``.
     read_image, read_truth
         Read the pixels, and the annotation as labels; ``read_truth`` is None without annotation.
+    trainable
+        False where the source allows evaluation only: no shipped weight is trained on it.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class Sample:
     licence: str
     read_image: Callable[[], Image] = field(repr=False)
     read_truth: Callable[[], Truth] | None = field(repr=False, default=None)
+    trainable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
