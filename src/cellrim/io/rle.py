@@ -1,0 +1,258 @@
+"""Run-length codecs: Sartorius (Kaggle) text, and COCO counts, plain and compressed.
+
+Two customs for one mask. Sartorius writes pairs of start (from 1) and length along the rows. COCO
+writes the lengths alone, along the columns, of background and object in turn, background first;
+compressed, the lengths are differences packed five bits to a character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim.errors import DatasetError, InputError
+
+Mask = NDArray[np.bool_]
+
+# The compressed form (maskApi.c of https://github.com/cocodataset/cocoapi): five bits of value and
+# one that says that more follow, from character "0" on.
+_BITS = 5
+_MORE = 1 << _BITS
+_VALUE = _MORE - 1
+_SIGN = 1 << (_BITS - 1)
+_FIRST_CHARACTER = 48
+_MAX_CHARACTERS = 12  # 60 bits: more is no length of this world, and would overflow
+
+
+def encode_sartorius(mask: Mask) -> str:
+    """Encode a mask as pairs of start and length, counted from 1 along the rows.
+
+    Parameters
+    ----------
+    mask
+        bool, axes ``YX``.
+
+    Returns
+    -------
+    str
+        Numbers separated by spaces; empty for an empty mask.
+
+    Raises
+    ------
+    InputError
+        If the mask is not a bool array with axes ``YX``.
+
+    Examples
+    --------
+    >>> encode_sartorius(np.array([[1, 0, 1], [1, 0, 0]], bool))
+    '1 1 3 2'
+    """
+    edges = np.flatnonzero(np.diff(_checked(mask).ravel(), prepend=False, append=False))
+    runs = edges.reshape(-1, 2)
+    pairs = np.stack([runs[:, 0] + 1, runs[:, 1] - runs[:, 0]], axis=1)
+    return " ".join(map(str, pairs.ravel().tolist()))
+
+
+def decode_sartorius(text: str, shape: tuple[int, int]) -> Mask:
+    """Decode pairs of start and length, counted from 1 along the rows.
+
+    Parameters
+    ----------
+    text
+        Numbers separated by white space; runs in order and apart from each other or adjacent.
+    shape
+        Height and width.
+
+    Returns
+    -------
+    ndarray
+        bool, axes ``YX``.
+
+    Raises
+    ------
+    DatasetError
+        If the text is no list of pairs of numbers, or a run is empty, beyond the image, or not
+        behind the run before it.
+    """
+    numbers = _numbers(text.split())
+    if len(numbers) % 2:
+        raise DatasetError(
+            f"Expected pairs of start and length, but got {len(numbers)} numbers, which is odd."
+        )
+    starts, lengths = numbers[::2] - 1, numbers[1::2]
+    size = shape[0] * shape[1]
+    _require_runs(starts, lengths, size=size)
+    change = np.zeros(size + 1, np.int8)
+    change[starts] += 1
+    change[starts + lengths] -= 1
+    flat: Mask = np.cumsum(change[:-1], dtype=np.int8).astype(bool)
+    return flat.reshape(shape)
+
+
+def encode_coco(mask: Mask) -> NDArray[np.int64]:
+    """Encode a mask as COCO counts: run lengths along the columns, background first.
+
+    Parameters
+    ----------
+    mask
+        bool, axes ``YX``.
+
+    Returns
+    -------
+    ndarray
+        int64, one-dimensional; the first is 0 where the mask begins with the object. The sum is
+        the number of pixels.
+
+    Raises
+    ------
+    InputError
+        If the mask is not a bool array with axes ``YX``.
+
+    Examples
+    --------
+    >>> encode_coco(np.array([[1, 0], [1, 1]], bool))
+    array([0, 2, 1, 1])
+    """
+    flat = _checked(mask).ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat, prepend=False))
+    return np.diff(edges, prepend=0, append=flat.size).astype(np.int64)
+
+
+def decode_coco(counts: Sequence[int] | NDArray[np.int64] | str, shape: tuple[int, int]) -> Mask:
+    """Decode COCO counts, plain or compressed.
+
+    Parameters
+    ----------
+    counts
+        Run lengths along the columns, background first, or the string they are compressed to.
+    shape
+        Height and width.
+
+    Returns
+    -------
+    ndarray
+        bool, axes ``YX``.
+
+    Raises
+    ------
+    DatasetError
+        If the counts are malformed or do not fill the image exactly.
+    """
+    runs = decompress_counts(counts) if isinstance(counts, str) else _numbers(counts)
+    size = shape[0] * shape[1]
+    if len(runs) and runs.min() < 0:
+        raise DatasetError(f"Expected run lengths >= 0, but got {runs.min()}.")
+    if (len(runs) and runs.max() > size) or runs.sum() != size:
+        raise DatasetError(
+            f"Expected run lengths that sum to {shape[0]} x {shape[1]} = {size} pixels, "
+            f"but they sum to {sum(runs.tolist())}."
+        )
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(flat.reshape(shape, order="F"))
+
+
+def compress_counts(counts: NDArray[np.int64]) -> str:
+    """Compress COCO counts to a string, exactly as pycocotools does.
+
+    Parameters
+    ----------
+    counts
+        int64, one-dimensional, see :func:`encode_coco`.
+    """
+    values = np.asarray(counts, np.int64).copy()
+    values[3:] -= np.asarray(counts, np.int64)[1:-2]
+    characters = np.zeros((len(values), _MAX_CHARACTERS), np.uint8)
+    used = np.zeros(characters.shape, bool)
+    pending = np.ones(len(values), bool)
+    for place in range(_MAX_CHARACTERS):
+        if not pending.any():
+            break
+        low = values & _VALUE
+        values >>= _BITS
+        used[:, place] = pending
+        pending = pending & (values != np.where(low & _SIGN, -1, 0))
+        characters[:, place] = low + np.where(pending, _MORE, 0) + _FIRST_CHARACTER
+    return characters[used].tobytes().decode("ascii")
+
+
+def decompress_counts(text: str) -> NDArray[np.int64]:
+    """Decompress the string form of COCO counts.
+
+    Returns
+    -------
+    ndarray
+        int64, one-dimensional.
+
+    Raises
+    ------
+    DatasetError
+        If there are characters that do not belong, or the last number is cut off.
+    """
+    try:
+        codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - _FIRST_CHARACTER
+    except UnicodeEncodeError:
+        codes = np.array([-1])
+    if len(codes) == 0:
+        return codes
+    if codes.min() < 0 or codes.max() >= 2 * _MORE:
+        raise DatasetError(
+            "Expected compressed run lengths of characters '0' to 'o', but got others."
+        )
+    ends = np.flatnonzero(codes & _MORE == 0)
+    if len(ends) == 0 or ends[-1] != len(codes) - 1:
+        raise DatasetError("Expected complete compressed run lengths, but the last is cut off.")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    widths = ends - starts + 1
+    if widths.max() > _MAX_CHARACTERS:
+        raise DatasetError(
+            f"Expected at most {_MAX_CHARACTERS} characters for a run length, "
+            f"but got {widths.max()}."
+        )
+    places = np.arange(len(codes)) - np.repeat(starts, widths)
+    values = np.add.reduceat((codes & _VALUE) << (_BITS * places), starts)
+    values -= np.where(codes[ends] & _SIGN, 1 << (_BITS * widths), 0)
+    for first in (1, 2):  # from the fourth on, each is the difference to the one before the last
+        values[first::2] = np.cumsum(values[first::2])
+    return values
+
+
+def _checked(mask: Mask) -> Mask:
+    if mask.ndim != 2 or mask.dtype != np.bool_:
+        raise InputError(
+            f"Expected a bool mask with axes YX, but got {mask.dtype} of shape {mask.shape}."
+        )
+    return mask
+
+
+def _numbers(items: Sequence[object] | NDArray[np.int64]) -> NDArray[np.int64]:
+    try:
+        numbers = np.asarray(items, dtype=np.int64 if len(items) == 0 else None)
+        if numbers.dtype.kind in "US":
+            numbers = numbers.astype(np.int64)
+        elif numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+            raise ValueError
+    except (ValueError, OverflowError, TypeError) as error:
+        raise DatasetError("Expected whole numbers in run lengths, but got others.") from error
+    return numbers.astype(np.int64)
+
+
+def _require_runs(starts: NDArray[np.int64], lengths: NDArray[np.int64], *, size: int) -> None:
+    # Each alone against the size, since the sum of two absurd numbers could overflow.
+    bad = (starts < 0) | (starts >= size) | (lengths < 1) | (lengths > size)
+    bad |= starts > size - lengths
+    if bad.any():
+        first = int(bad.argmax())
+        raise DatasetError(
+            f"Expected runs of at least one pixel within 1..{size}, "
+            f"but got start {starts[first] + 1} and length {lengths[first]}."
+        )
+    behind = starts[1:] >= (starts + lengths)[:-1]
+    if not behind.all():
+        first = int(behind.argmin()) + 1
+        raise DatasetError(
+            f"Expected runs in order that do not overlap, but the one that starts at "
+            f"{starts[first] + 1} follows one that starts at {starts[first - 1] + 1} and has "
+            f"length {lengths[first - 1]}."
+        )
