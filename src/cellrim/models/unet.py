@@ -1,0 +1,138 @@
+"""The U-Net: three channels in, four maps out, at the resolution of the input.
+
+Ronneberger et al. (MICCAI 2015) with residual blocks (He et al., CVPR 2016), skips that are added
+instead of concatenated, and its body at half resolution: one thin convolution at full resolution
+goes in before the stride-2 stem and comes back at the end, where the body's features return by
+sub-pixel shuffling (Shi et al., CVPR 2016). That costs a fifth of the usual U-Net and keeps the
+rims sharp. Torch lives here and in ``training`` only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cellrim.core.normalise import NETWORK_CHANNELS
+from cellrim.representation.flow import MAPS
+
+
+@dataclass(frozen=True, slots=True)
+class UNetShape:
+    """The size of a U-Net.
+
+    Parameters
+    ----------
+    widths
+        Channels at 1/2, 1/4, 1/8 ... of the input's resolution.
+    rim
+        Channels at full resolution.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 192, 256)
+    rim: int = 16
+
+    @property
+    def stride(self) -> int:
+        """Height and width of the input must be multiples of this."""
+        return int(2 ** len(self.widths))
+
+
+class UNet(nn.Module):
+    """Image to maps.
+
+    Input float32 ``(B, 3, H, W)``, output float32 ``(B, 4, H, W)`` in the order of
+    :data:`cellrim.representation.flow.MAPS`; H and W multiples of ``shape.stride``.
+    """
+
+    def __init__(self, shape: UNetShape | None = None) -> None:
+        super().__init__()
+        self.shape = shape = shape or UNetShape()
+        widths, rim = shape.widths, shape.rim
+        self.rim = conv(NETWORK_CHANNELS, rim)
+        self.stem = conv(rim, widths[0], stride=2)
+        self.down = nn.ModuleList(
+            Residual(a, b, stride=1 if i == 0 else 2)
+            for i, (a, b) in enumerate(zip((widths[0], *widths[:-1]), widths, strict=True))
+        )
+        self.squeeze = nn.ModuleList(
+            nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.up = nn.ModuleList(Residual(a, a) for a in widths[:-1])
+        self.to_rim = nn.Conv2d(widths[0], rim * 4, 1)
+        self.shuffle = nn.PixelShuffle(2)
+        self.refine = conv(rim, rim)
+        self.head = nn.Conv2d(rim, len(MAPS), 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Compute the maps of a batch."""
+        fine = self.rim(image)
+        x = self.stem(fine)
+        skips = []
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        x = skips.pop()
+        for squeeze, block in zip(reversed(self.squeeze), reversed(self.up), strict=True):
+            x = nn.functional.interpolate(squeeze(x), scale_factor=2.0, mode="nearest")
+            x = block(x + skips.pop())
+        x = self.shuffle(self.to_rim(x)) + fine
+        maps: Tensor = self.head(self.refine(x))
+        return maps
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, inside: int, outside: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.first = conv(inside, outside, stride=stride)
+        self.second = nn.Sequential(
+            nn.Conv2d(outside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside)
+        )
+        plain = inside == outside and stride == 1
+        self.shortcut: nn.Module = (
+            nn.Identity()
+            if plain
+            else nn.Sequential(
+                nn.Conv2d(inside, outside, stride, stride=stride, bias=False),
+                nn.BatchNorm2d(outside),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the block."""
+        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+def conv(inside: int, outside: int, *, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(outside),
+        nn.ReLU(inplace=True),
+    )
+
+
+class TorchBackend:
+    """Runs a U-Net for the predictor, on the device its weights are on.
+
+    Parameters
+    ----------
+    model
+        Put into evaluation mode.
+    """
+
+    def __init__(self, model: UNet) -> None:
+        self._model = model.eval()
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the maps (B, 4, H, W) of a batch (B, 3, H, W), both float32."""
+        device = next(self._model.parameters()).device
+        with torch.inference_mode():
+            image = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
+            maps: NDArray[np.float32] = self._model(image).float().cpu().numpy()
+        return maps

@@ -1,0 +1,214 @@
+"""From a recipe to packed data: read, split, bring to scale, encode."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.transform import resize
+
+from cellrim.core.image import Image
+from cellrim.core.labels import median_diameter, relabel
+from cellrim.core.normalise import measure_range, normalise, to_network
+from cellrim.datasets import open_dataset
+from cellrim.datasets.base import Sample, Truth
+from cellrim.datasets.splits import split
+from cellrim.errors import CellrimError, RecipeError
+from cellrim.io.atomic import atomic_path
+from cellrim.representation.flow import encode
+from cellrim.training.recipe import Recipe
+from cellrim.training.store import (
+    BACKGROUND,
+    CELL,
+    FLOW_UNIT,
+    IGNORE,
+    OCTAVE_UNIT,
+    Index,
+    PackedSample,
+    image_file,
+    maps_file,
+    read_index,
+    truth_file,
+    write_index,
+    write_truth,
+)
+
+# Cells are packed at no more than this times the canonical diameter: room to zoom in a little.
+LARGEST_PACKED = 2.0
+# Halvings of the packed image, so that zooming out samples without aliasing.
+LEVELS = 4
+
+Progress = Callable[[str], None]
+
+
+def data_root(given: Path | None) -> Path:
+    """Folder that the recipe's data paths start from: as given, else ``CELLRIM_DATA``, else here.
+
+    Raises
+    ------
+    RecipeError
+        If it is not a folder.
+    """
+    root = given or Path(os.environ.get("CELLRIM_DATA", "."))
+    if not root.is_dir():
+        raise RecipeError(f"Expected the data root to be a folder, but {root} is none.")
+    return root
+
+
+def find_samples(
+    recipe: Recipe, root: Path
+) -> tuple[list[tuple[int, str, Sample]], list[str]]:
+    """List the recipe's annotated samples, each with its source and part, and the records that cannot be used.
+
+    Raises
+    ------
+    RecipeError
+        If a path is missing, a set has no annotated image, or nothing is left to train on.
+    """
+    found: list[tuple[int, str, Sample]] = []
+    problems: list[str] = []
+    for source, part in enumerate(recipe.data):
+        path = root / part.path
+        if not path.exists():
+            raise RecipeError(
+                f"The recipe's data set {part.path!r} is not under {root}: "
+                "give the folder it lies in with --data, or set CELLRIM_DATA."
+            )
+        listing = open_dataset(path, part.format)
+        problems += [f"{part.path}: {p.record}: {p.reason}" for p in listing.problems]
+        samples = [
+            replace(s, dataset=part.name or s.dataset)
+            for s in listing.samples
+            if s.read_truth is not None and (not part.only or s.modality in part.only)
+        ]
+        if not samples:
+            raise RecipeError(
+                f"The recipe's data set {part.path!r} has no image with an annotation "
+                f"({len(listing.samples)} without)."
+            )
+        train, validation = split(samples, validation=recipe.validation.fraction)
+        found += [(source, "train", s) for s in train]
+        found += [(source, "validation", s) for s in validation]
+    for name in ("train", "validation"):
+        if not any(p == name for _, p, _ in found):
+            raise RecipeError(
+                f"The {name} split is empty: {len(found)} images in "
+                f"{len({s.group for _, _, s in found})} groups; add images or groups."
+            )
+    return found, problems
+
+
+def prepare(recipe: Recipe, root: Path, folder: Path, *, progress: Progress = print) -> Index:
+    """Pack the recipe's data into a folder, or return what is packed there already.
+
+    One unreadable image is a problem in the index and does not stop the rest.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe cannot work with the data, or no image could be packed.
+    """
+    index = read_index(folder)
+    if index is not None and index.data_key == recipe.data_key():
+        return index
+    found, problems = find_samples(recipe, root)
+    folder.mkdir(parents=True, exist_ok=True)
+    packed: list[PackedSample] = []
+    for i, (source, part, sample) in enumerate(found):
+        progress(f"packing {i + 1}/{len(found)}: {sample.dataset} {sample.name}")
+        try:
+            entry = _pack(sample, folder, part=part, canonical=recipe.model.canonical_diameter)
+            packed.append(replace(entry, source=source))
+        except CellrimError as error:
+            problems.append(f"{sample.dataset}: {sample.name}: {error}")
+    for name in ("train", "validation"):
+        if not any(s.part == name and s.cells for s in packed):
+            raise RecipeError(f"No cell is left for {name}; problems: {'; '.join(problems)}")
+    index = Index(recipe.data_key(), tuple(packed), tuple(problems))
+    write_index(folder, index)
+    return index
+
+
+def _pack(sample: Sample, folder: Path, *, part: str, canonical: float) -> PackedSample:
+    assert sample.read_truth is not None
+    image, truth = sample.read_image(), sample.read_truth()
+    key = hashlib.sha256(f"{sample.dataset}/{sample.name}".encode()).hexdigest()[:20]
+    diameter = median_diameter(truth.labels)
+    factor = min(1.0, LARGEST_PACKED * canonical / diameter) if diameter > 0 else 1.0
+    levels = 0
+    if part == "validation":
+        write_truth(truth_file(folder, key), image, truth)
+    else:
+        for level, pixels in enumerate(_pyramid(image, factor)):
+            _save(image_file(folder, key, level), pixels)
+            levels = level + 1
+        _save(maps_file(folder, key), packed_maps(truth, factor))
+    return PackedSample(
+        key=key,
+        dataset=sample.dataset,
+        name=sample.name,
+        modality=sample.modality,
+        licence=sample.licence,
+        part=part,
+        source=0,
+        cells=int(len(np.unique(truth.labels)) - (truth.labels == 0).any()),
+        diameter=diameter * factor if diameter > 0 else 0.0,
+        levels=levels,
+    )
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    with atomic_path(path) as partial:
+        np.save(partial, array, allow_pickle=False)
+
+
+def _pyramid(image: Image, factor: float) -> Iterator[NDArray[np.float16]]:
+    pixels = to_network(normalise(image.pixels, measure_range(image.pixels)))
+    if factor < 1:
+        shape = _scaled(image.shape, factor)
+        pixels = resize(pixels, (*shape, pixels.shape[2]), order=1, anti_aliasing=True)
+    for _ in range(LEVELS):
+        yield pixels.astype(np.float16)
+        if min(pixels.shape[:2]) < 2:
+            return
+        h, w = pixels.shape[0] // 2, pixels.shape[1] // 2
+        pixels = pixels[: 2 * h, : 2 * w].reshape(h, 2, w, 2, -1).mean(axis=(1, 3))
+
+
+def _scaled(shape: tuple[int, int], factor: float) -> tuple[int, int]:
+    return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
+
+
+def packed_maps(truth: Truth, factor: float) -> NDArray[np.int8]:
+    """Encode an annotation at the packed scale.
+
+    Returns
+    -------
+    ndarray
+        int8, axes ``YXC``: class (background, cell, ignore), flow y, flow x in 1/127, and
+        log2 of the cell's diameter in packed pixels in 1/16.
+    """
+    labels, ignore = truth.labels, truth.ignore
+    if factor < 1:
+        shape = _scaled((labels.shape[0], labels.shape[1]), factor)
+        rows = np.minimum(((np.arange(shape[0]) + 0.5) / factor).astype(int), labels.shape[0] - 1)
+        columns = np.minimum(
+            ((np.arange(shape[1]) + 0.5) / factor).astype(int), labels.shape[1] - 1
+        )
+        labels = labels[np.ix_(rows, columns)]
+        ignore = None if ignore is None else ignore[np.ix_(rows, columns)]
+    maps = encode(relabel(labels), 1.0)
+    out = np.empty((*labels.shape, 4), np.int8)
+    out[..., 0] = np.where(maps[0] > 0, CELL, BACKGROUND)
+    if ignore is not None:
+        out[ignore & (maps[0] <= 0), 0] = IGNORE
+    out[..., 1] = np.rint(maps[1] * FLOW_UNIT)
+    out[..., 2] = np.rint(maps[2] * FLOW_UNIT)
+    out[..., 3] = np.clip(np.rint(maps[3] * OCTAVE_UNIT), -127, 127)
+    return out

@@ -1,0 +1,140 @@
+"""The recipe: everything a training needs, in one TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cellrim.errors import RecipeError
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataPart(_Part):
+    """One data set: where it is (under the data root), how to read it, how often to draw it."""
+
+    path: str
+    format: str | None = None
+    name: str | None = None
+    weight: Positive = 1.0
+    only: tuple[str, ...] = ()
+    """Modalities to take; all where empty."""
+    nucleus_channel: int | None = None
+    """The channel that may be dropped, since the cells can be told without it."""
+
+
+class ModelPart(_Part):
+    """The U-Net and the scale it works at."""
+
+    widths: tuple[int, ...] = (32, 64, 128, 192, 256)
+    rim: int = 16
+    canonical_diameter: Positive = 24.0
+
+
+class TrainingPart(_Part):
+    """Optimisation."""
+
+    patches: Annotated[int, Field(gt=0)] = 400_000
+    patch_size: Annotated[int, Field(gt=0)] = 192
+    batch: Annotated[int, Field(gt=0)] = 16
+    learning_rate: Positive = 1.5e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    warmup: Annotated[int, Field(ge=0)] = 3_000
+    """Patches over which the learning rate rises."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    flow_weight: Positive = 4.0
+    diameter_weight: Positive = 0.2
+    seed: int = 0
+
+
+class AugmentationPart(_Part):
+    """How images are varied; probabilities unless said otherwise."""
+
+    scale_octaves: Positive = 0.4
+    """Standard deviation of log2(apparent / canonical diameter)."""
+    wide_scale: Fraction = 0.2
+    wide_octaves: Range = (-1.6, 1.8)
+    """Range of log2(apparent / canonical diameter) of the wide share, which teaches the scale."""
+    invert: Fraction = 0.25
+    invert_colour: Fraction = 0.05
+    gamma: Fraction = 0.5
+    contrast: Fraction = 0.7
+    illumination: Fraction = 0.3
+    noise: Fraction = 0.4
+    blur: Fraction = 0.25
+    shuffle_channels: Fraction = 0.5
+    drop_channel: Fraction = 0.15
+    to_grey: Fraction = 0.15
+    empty: Fraction = 0.03
+    """Share of patches with nothing but noise, gradients and glare."""
+
+
+class ValidationPart(_Part):
+    """The held-back images and when they are looked at."""
+
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    every: Annotated[int, Field(gt=0)] = 16_000
+    """Patches between validations; one such stretch is an epoch."""
+    images_per_set: Annotated[int, Field(gt=0)] = 12
+    """Images of each set in the validations on the way; the last one takes all."""
+
+
+class Recipe(_Part):
+    """A whole training. Unknown keys are errors."""
+
+    name: str
+    data: Annotated[tuple[DataPart, ...], Field(min_length=1)]
+    model: ModelPart = ModelPart()
+    training: TrainingPart = TrainingPart()
+    augmentation: AugmentationPart = AugmentationPart()
+    validation: ValidationPart = ValidationPart()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        stride = 2 ** len(self.model.widths)
+        if self.training.patch_size % stride:
+            raise ValueError(
+                f"Expected training.patch_size to be a multiple of {stride} for "
+                f"{len(self.model.widths)} levels, but got {self.training.patch_size}."
+            )
+        return self
+
+    def data_key(self) -> str:
+        """Hash of all that decides what the packed data looks like."""
+        text = self.model_dump_json(include={"data": True, "validation": {"fraction"}})
+        text += str(self.model.canonical_diameter)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises
+    ------
+    RecipeError
+        If the file cannot be read, is not TOML, or has a key or value that cannot work.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"Expected TOML in {path}, but {error}.") from error
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in problem['loc']) or 'recipe'}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise RecipeError(f"The recipe {path} cannot work:\n" + "\n".join(lines)) from error
