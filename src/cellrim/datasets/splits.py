@@ -11,6 +11,8 @@ from cellrim.errors import InputError
 
 Part = Literal["train", "validation"]
 VALIDATION = 0.15
+# With fewer groups than this, chance alone may take most of a set away from training.
+FEW_GROUPS = 10
 
 
 def group_key(sample: Sample) -> str:
@@ -49,7 +51,9 @@ def split(
     """Split samples by group, each data set by itself.
 
     A data set with two groups or more has at least one on each side: where the hash alone leaves a
-    side empty, the group nearest to it by the hash goes there. A single group is for training.
+    side empty, the group nearest to it by the hash goes there. With fewer than
+    :data:`FEW_GROUPS` groups exactly one is held out, the first by the hash. A single group is for
+    training.
     With a fraction of exactly 0 or 1 everything is on one side, as asked.
 
     Parameters
@@ -88,7 +92,7 @@ def _held_out(keys: set[str], *, validation: float) -> set[str]:
         return chosen
     if len(keys) == 1:
         return set()
-    if not chosen:
+    if len(keys) < FEW_GROUPS or not chosen:
         return {min(keys, key=_position)}
     if chosen == keys:
         return chosen - {max(keys, key=_position)}

@@ -20,6 +20,8 @@ from cellrim.errors import InputError
 
 # A line is one pixel wide and two at its corners; what is farther from a cell is not its rim.
 LINE_REACH = 2.0
+# A shorter contact is where lines cross, a longer one is a wall between two regions.
+MIN_WALL = 5
 MIN_OWN_LINE_AREA = 100
 MIN_SHARED_LINE_AREA = 50
 
@@ -108,8 +110,35 @@ def own_line_labels(line: NDArray[np.bool_], *, min_area: int = MIN_OWN_LINE_ARE
         int32, axes ``YX``; 0 is background, 1..n are cells.
     """
     regions, sizes = _regions(line)
-    depth = _depths(regions, sizes)
+    depth, _, _ = _depths(regions, sizes)
     return _with_lines(regions, (depth % 2 == 1) & (sizes >= min_area), line)
+
+
+def outline_labels(line: NDArray[np.bool_], *, min_area: int = MIN_SHARED_LINE_AREA) -> Labels:
+    """Label cells by whichever of the two customs the outlines follow.
+
+    With a line of its own around each cell, every line has a cell on one side and background on
+    the other, so the regions can be given two colours such that no line has one colour on both
+    sides. Two touching cells that share a line and both lie on the background cannot.
+
+    Parameters
+    ----------
+    line
+        bool, axes ``YX``; True on the outlines.
+    min_area
+        Regions with fewer pixels inside of their line are dropped.
+
+    Returns
+    -------
+    ndarray
+        int32, axes ``YX``; 0 is background, 1..n are cells.
+    """
+    regions, sizes = _regions(line)
+    depth, edges, lengths = _depths(regions, sizes)
+    walls = edges[lengths >= MIN_WALL]
+    shared = depth[walls[:, 0]] % 2 == depth[walls[:, 1]] % 2
+    rule = shared_line_labels if shared.any() else own_line_labels
+    return rule(line, min_area=min_area)
 
 
 def _regions(line: NDArray[np.bool_]) -> tuple[Labels, NDArray[np.int64]]:
@@ -120,13 +149,18 @@ def _regions(line: NDArray[np.bool_]) -> tuple[Labels, NDArray[np.int64]]:
     return regions, sizes
 
 
-def _depths(regions: Labels, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the lines between each region and the largest one; 0 where there is no way."""
+def _depths(
+    regions: Labels, sizes: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Count the lines between each region and the largest one; 0 where there is no way.
+
+    Returns the count of each region, and the contacts: pairs of regions, and their lengths.
+    """
     depth = np.zeros(len(sizes), np.int64)
     pairs = np.concatenate([_contacts(regions), _contacts(regions.T)])
-    if len(pairs) == 0:
-        return depth
     edges, lengths = np.unique(pairs, axis=0, return_counts=True)
+    if len(edges) == 0:
+        return depth, edges, lengths
     # The longest contacts must be the cheapest, and no weight may be 0.
     weights = (lengths.max() + 1 - lengths).astype(float)
     graph = coo_array((weights, (edges[:, 0], edges[:, 1])), shape=(len(sizes), len(sizes)))
@@ -134,7 +168,7 @@ def _depths(regions: Labels, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     order, parent = breadth_first_order(tree, int(sizes.argmax()), directed=False)
     for region in order[1:]:
         depth[region] = depth[parent[region]] + 1
-    return depth
+    return depth, edges, lengths
 
 
 def _contacts(regions: Labels) -> NDArray[np.int64]:
