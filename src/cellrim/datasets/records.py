@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.image import Image
-from cellrim.core.labels import Labels
+from cellrim.core.labels import Labels, relabel
 from cellrim.datasets.base import Listing, Problem, Sample, Truth
 from cellrim.errors import DatasetError, ImageReadError, InputError
 from cellrim.io.images import IMAGE_SUFFIXES, is_png, is_tiff, open_tiff, read_image, single_series
@@ -26,6 +26,8 @@ from cellrim.io.outlines import line_mask
 UNKNOWN = "unknown"
 # Bytes that hold the size in the headers of PNG files and Windows bitmaps.
 _HEADER_BYTES = 26
+# Lengths of the information headers with which Windows bitmaps without file header begin.
+_DIB_HEADERS = frozenset({40, 52, 56, 108, 124})
 
 
 def files_below(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> tuple[Path, ...]:
@@ -70,6 +72,9 @@ def image_size(path: Path) -> tuple[int, int]:
     if head.startswith(b"BM") and len(head) == _HEADER_BYTES:
         width, height = struct.unpack_from("<ii", head, 18)
         return abs(height), width  # negative where the rows run downwards
+    if len(head) == _HEADER_BYTES and struct.unpack_from("<I", head)[0] in _DIB_HEADERS:
+        width, height = struct.unpack_from("<ii", head, 4)
+        return abs(height), width
     if is_tiff(head):
         with open_tiff(path) as tiff:
             series = single_series(path, tiff)
@@ -98,6 +103,19 @@ def reject_options(reader: str, options: Mapping[str, Any], *, known: Iterable[s
         )
 
 
+def require_choice(value: object, choices: Iterable[str], *, what: str) -> None:
+    """Refuse a value that is not one of the choices.
+
+    Raises
+    ------
+    InputError
+        If it is another.
+    """
+    choices = tuple(choices)
+    if value not in choices:
+        raise InputError(f"Expected {what} to be one of {', '.join(choices)}, but got {value!r}.")
+
+
 def read_planes(paths: tuple[Path, ...], channels: tuple[str, ...]) -> Image:
     """Read the first channel of each file as one channel of one image.
 
@@ -119,10 +137,7 @@ def read_planes(paths: tuple[Path, ...], channels: tuple[str, ...]) -> Image:
         If the files are not of one size.
     """
     images = [read_image(path) for path in paths]
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        sizes = ", ".join(f"{p.name} {i.shape}" for p, i in zip(paths, images, strict=True))
-        raise DatasetError(f"Expected channels of one size, but got {sizes}.")
+    require_one_size({path: image.shape for path, image in zip(paths, images, strict=True)})
     pixels = np.stack([image.pixels[:, :, 0] for image in images], axis=2)
     return Image(pixels, channels, images[0].pixel_size)
 
@@ -138,7 +153,7 @@ def read_label_truth(path: Path, *, image: Path) -> Truth:
         If it is not of the image's size.
     """
     labels = read_labels(path)
-    require_size(labels, path=path, image=image)
+    require_one_size({image: image_size(image), path: labels.shape})
     return Truth(labels)
 
 
@@ -162,37 +177,29 @@ def read_outline_truth(
         If it is not of the image's size.
     """
     line = line_mask(read_image(path).pixels)
-    require_size(line, path=path, image=image)
+    require_one_size({image: image_size(image), path: line.shape})
     return Truth(rule(line))
 
 
-def require_size(annotation: NDArray[Any], *, path: Path, image: Path) -> None:
-    """Refuse an annotation of another size than its image.
+def require_one_size(sizes: Mapping[Path, tuple[int, ...]]) -> None:
+    """Refuse files that belong together and are not of one size (height, width).
 
     Raises
     ------
     DatasetError
         If the sizes differ.
     """
-    size = image_size(image)
-    if annotation.shape != size:
-        raise DatasetError(
-            f"Expected {path.name} to be {size[0]} x {size[1]} like {image.name}, "
-            f"but it is {annotation.shape[0]} x {annotation.shape[1]}."
-        )
+    if len(set(sizes.values())) > 1:
+        named = ", ".join(f"{path.name} is {h} x {w}" for path, (h, w) in sizes.items())
+        raise DatasetError(f"Expected files of one size, but {named}.")
 
 
 def size_problem(record: str, paths: Iterable[Path]) -> Problem | None:
     """Tell whether files that belong together open and are of one size, by their headers alone."""
-    sizes: dict[Path, tuple[int, int]] = {}
-    for path in paths:
-        try:
-            sizes[path] = image_size(path)
-        except (OSError, ValueError) as error:
-            return Problem(record, str(error))
-    if len(set(sizes.values())) > 1:
-        named = ", ".join(f"{path.name} is {h} x {w}" for path, (h, w) in sizes.items())
-        return Problem(record, f"Files that belong together differ in size: {named}.")
+    try:
+        require_one_size({path: image_size(path) for path in paths})
+    except (ImageReadError, DatasetError) as error:
+        return Problem(record, str(error))
     return None
 
 
@@ -252,3 +259,38 @@ def outlined_images(
             )
         )
     return Listing(dataset, tuple(samples), tuple(problems))
+
+
+def merge_masks(masks: Iterable[NDArray[np.bool_]], shape: tuple[int, int]) -> Labels:
+    """Make one label image of masks that may overlap: a pixel belongs to the first that has it.
+
+    Parameters
+    ----------
+    masks
+        bool, axes ``YX``, one at a time in memory.
+    shape
+        Height and width.
+
+    Returns
+    -------
+    ndarray
+        int32, axes ``YX``; ids 1..n in the order of the masks. A mask that earlier ones cover
+        completely, or that is empty, has no id.
+    """
+    labels = np.zeros(shape, np.int32)
+    for number, mask in enumerate(masks, start=1):
+        labels[mask & (labels == 0)] = number
+    return relabel(labels)
+
+
+def missing_annotations(
+    records: Iterable[str], annotated: Iterable[str], *, what: str
+) -> tuple[Problem, ...]:
+    """Tell which images lack an annotation that others have.
+
+    Where none has one, the archive came without annotations and nothing is wrong.
+    """
+    known = set(annotated)
+    if not known:
+        return ()
+    return tuple(Problem(record, f"It has no {what}.") for record in records if record not in known)

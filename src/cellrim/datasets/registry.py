@@ -5,14 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cellrim.datasets import bbbc009, bbbc030, pairs
+from cellrim.datasets import (
+    bbbc007,
+    bbbc009,
+    bbbc018,
+    bbbc030,
+    bbbc041,
+    coco,
+    masks,
+    pairs,
+    sartorius,
+)
 from cellrim.datasets.base import Listing, Reader
 from cellrim.errors import DatasetError, InputError
 
 READERS: dict[str, Reader] = {
+    "bbbc007": bbbc007.READER,
     "bbbc009": bbbc009.READER,
+    "bbbc018": bbbc018.READER,
     "bbbc030": bbbc030.READER,
+    "bbbc041": bbbc041.READER,
+    "sartorius": sartorius.READER,
     "pairs": pairs.READER,
+    "coco": coco.READER,
+    "masks": masks.READER,
 }
 
 
