@@ -1,0 +1,164 @@
+"""Tiles: how a large image goes through the network piece by piece, without seams.
+
+Tiles start at multiples of the network's stride, so that pixels fall on the same places of its
+grid whatever the tiling, and overlap by a halo whose results are thrown away. Each pixel's result
+comes from exactly one tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One tile.
+
+    Parameters
+    ----------
+    read
+        Rows and columns that go through the network, halo included. May end outside of the
+        image, where it continues by reflection.
+    core
+        Rows and columns of the image whose result comes from this tile.
+    """
+
+    read: tuple[slice, slice]
+    core: tuple[slice, slice]
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """The core, counted from the beginning of ``read``."""
+        (ry, rx), (cy, cx) = self.read, self.core
+        return (
+            slice(cy.start - ry.start, cy.stop - ry.start),
+            slice(cx.start - rx.start, cx.stop - rx.start),
+        )
+
+
+def plan_tiles(shape: tuple[int, int], *, size: int, halo: int, multiple: int) -> tuple[Tile, ...]:
+    """Cut an image into tiles.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the image, in pixels.
+    size
+        Longest edge of what goes through the network at once; rounded down to ``multiple``.
+    halo
+        Context around each core; rounded up to ``multiple``. The frame of the image gets none, so
+        that it looks the same to the network whatever the tiling.
+    multiple
+        Edges of all tiles are multiples of it.
+
+    Returns
+    -------
+    tuple of Tile
+        Row by row; the cores cover each pixel exactly once.
+
+    Raises
+    ------
+    InputError
+        If the image is empty, or a tile is too small to have a core.
+
+    Examples
+    --------
+    >>> [t.core[1] for t in plan_tiles((32, 100), size=64, halo=8, multiple=8)]
+    [slice(0, 32, None), slice(32, 72, None), slice(72, 100, None)]
+    """
+    if min(shape) < 1:
+        raise InputError(f"Expected at least one pixel, but got shape {shape}.")
+    halo = -(-halo // multiple) * multiple
+    longest = (size - 2 * halo) // multiple * multiple
+    if longest < multiple:
+        raise InputError(
+            f"Expected tiles of at least {2 * halo + multiple} pixels (halo {halo}), "
+            f"but got {size}."
+        )
+    whole = size // multiple * multiple
+    rows, columns = (_plan_axis(n, longest, whole, halo, multiple) for n in shape)
+    return tuple(
+        Tile((read_y, read_x), (core_y, core_x))
+        for read_y, core_y in rows
+        for read_x, core_x in columns
+    )
+
+
+def _plan_axis(
+    length: int, longest: int, whole: int, halo: int, multiple: int
+) -> list[tuple[slice, slice]]:
+    units = -(-length // multiple)
+    frame = units * multiple
+    count = 1 if frame <= whole else -(-frame // longest)
+    bounds = [round(i * units / count) * multiple for i in range(count + 1)]
+    return [
+        (slice(max(0, a - halo), min(frame, b + halo)), slice(a, min(b, length)))
+        for a, b in pairwise(bounds)
+    ]
+
+
+def read_tile(image: NDArray[Any], tile: Tile) -> NDArray[Any]:
+    """Return the pixels of a tile, continued by reflection where it ends outside of the image.
+
+    Parameters
+    ----------
+    image
+        Axes ``YX`` or ``YXC``.
+    tile
+        One of :func:`plan_tiles` for the image's shape.
+    """
+    for axis, part in enumerate(tile.read):
+        length = image.shape[axis]
+        if part.stop <= length:
+            image = image[(slice(None),) * axis + (part,)]
+        else:
+            image = np.take(image, _reflected(part, length), axis=axis)
+    return image
+
+
+def _reflected(part: slice, length: int) -> NDArray[np.intp]:
+    """Return the indices of a range that goes on as in a mirror; the ends are not repeated."""
+    period = max(1, 2 * (length - 1))
+    index = np.arange(part.start, part.stop) % period
+    return np.minimum(index, period - index) if length > 1 else index * 0
+
+
+def stitch(
+    image: NDArray[Any],
+    tiles: tuple[Tile, ...],
+    *,
+    channels: int,
+    run: Callable[[NDArray[Any]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Run a function over the tiles of an image and put the results together.
+
+    Parameters
+    ----------
+    image
+        Axes ``YX`` or ``YXC``.
+    tiles
+        From :func:`plan_tiles`.
+    channels
+        Number of maps the function returns.
+    run
+        Takes a tile's pixels, axes as the image; returns float32 maps ``CYX`` of its size.
+
+    Returns
+    -------
+    ndarray
+        float32, axes ``CYX``, the size of the image.
+    """
+    maps = np.empty((channels, *image.shape[:2]), np.float32)
+    for tile in tiles:
+        inner_y, inner_x = tile.inner
+        core_y, core_x = tile.core
+        maps[:, core_y, core_x] = run(read_tile(image, tile))[:, inner_y, inner_x]
+    return maps

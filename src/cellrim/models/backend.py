@@ -1,0 +1,194 @@
+"""What runs the network: a batch of normalised tiles in, maps out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim.errors import ModelError
+from cellrim.models.card import ONNX_NAME, ModelCard, sha256_of
+from cellrim.representation.flow import MAPS
+
+CPU = "CPUExecutionProvider"
+
+
+class Backend(Protocol):
+    """Anything that runs the network."""
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network.
+
+        Parameters
+        ----------
+        batch
+            float32, ``(B, 3, H, W)``, normalised by :mod:`cellrim.core.normalise`; H and W are
+            multiples of the card's stride.
+
+        Returns
+        -------
+        ndarray
+            float32, ``(B, 4, H, W)``, the maps of :data:`cellrim.representation.flow.MAPS`.
+        """
+        ...
+
+
+def default_threads() -> int:
+    """Threads to use: ``OMP_NUM_THREADS`` where set, else the CPUs this process may run on."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def available_providers() -> tuple[str, ...]:
+    """Name the execution providers of the installed ONNX Runtime."""
+    import onnxruntime
+
+    return tuple(onnxruntime.get_available_providers())
+
+
+class OnnxBackend:
+    """Runs ``model.onnx`` with ONNX Runtime.
+
+    Threads belong to this backend's session: the process's own settings are not touched.
+
+    Parameters
+    ----------
+    folder
+        Model folder with ``model.onnx``.
+    card
+        The folder's model card.
+    threads
+        Threads within one operator; :func:`default_threads` where left out.
+    providers
+        Execution providers in the order of preference, by ONNX Runtime's names.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, has another hash than the card states, is no ONNX model, takes or
+        returns something else than the card says, or a provider is not available.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        card: ModelCard,
+        *,
+        threads: int | None = None,
+        providers: tuple[str, ...] = (CPU,),
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ModelError(f"Expected at least one thread, but got {threads}.")
+        self._stride = card.stride
+        self._path = folder / ONNX_NAME
+        self.threads = threads or default_threads()
+        self._session = _open_session(
+            _read_checked(self._path, card), self._path, self.threads, providers
+        )
+        _check_ports(self._session, self._path, card)
+        self._input = self._session.get_inputs()[0].name
+        self.providers = tuple(self._session.get_providers())
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network; see :meth:`Backend.predict`.
+
+        Raises
+        ------
+        ModelError
+            If the batch does not fit, the network fails, or it returns NaN.
+        """
+        check_batch(batch, self._stride)
+        try:
+            maps: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
+        except Exception as error:  # onnxruntime raises its own types, and MemoryError
+            raise ModelError(
+                f"The network {self._path} failed on {batch.shape}: {error}"
+            ) from error
+        expected = (len(batch), len(MAPS), *batch.shape[2:])
+        if maps.shape != expected:
+            raise ModelError(f"Expected maps {expected} of {self._path}, but got {maps.shape}.")
+        if not np.isfinite(maps).all():
+            raise ModelError(f"The network {self._path} returned NaN or infinity.")
+        return maps
+
+
+def check_batch(batch: NDArray[Any], stride: int) -> None:
+    """Check a batch before it enters a network.
+
+    Raises
+    ------
+    ModelError
+        If it is not float32 ``(B, 3, H, W)`` with H and W multiples of the stride.
+    """
+    if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1] != 3:
+        raise ModelError(
+            f"Expected a float32 batch (B, 3, H, W), but got {batch.dtype} {batch.shape}."
+        )
+    if batch.shape[2] % stride or batch.shape[3] % stride:
+        raise ModelError(
+            f"Expected height and width to be multiples of {stride}, but got {batch.shape}."
+        )
+
+
+def _read_checked(path: Path, card: ModelCard) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"Cannot read the network {path}: {error.strerror}.") from error
+    found = sha256_of(data)
+    if found != card.sha256:
+        raise ModelError(
+            f"The network {path} is not the one of its card: expected sha256 {card.sha256}, but "
+            f"got {found}. Install the model again."
+        )
+    return data
+
+
+def _open_session(data: bytes, path: Path, threads: int, providers: tuple[str, ...]) -> Any:
+    import onnxruntime
+
+    missing = sorted(set(providers) - set(available_providers()))
+    if missing or not providers:
+        raise ModelError(
+            f"Expected providers out of {', '.join(available_providers())}, but got "
+            f"{', '.join(missing) or 'none'}: install the onnxruntime package that has it."
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors come as exceptions
+    options.enable_mem_pattern = False  # tiles come in many sizes
+    # Spinning threads burn the cores of everything else that runs on the machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=list(providers))
+    except Exception as error:  # onnxruntime raises its own types
+        raise ModelError(f"{path} is no network that ONNX Runtime can run: {error}") from error
+
+
+def _check_ports(session: Any, path: Path, card: ModelCard) -> None:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ModelError(
+            f"Expected one input and one output of {path}, but got {len(inputs)} and "
+            f"{len(outputs)}."
+        )
+    for port, channels in ((inputs[0], card.channels), (outputs[0], len(MAPS))):
+        shape = port.shape
+        fits = len(shape) == 4 and (not isinstance(shape[1], int) or shape[1] == channels)
+        if port.type != "tensor(float)" or not fits:
+            raise ModelError(
+                f"Expected {port.name!r} of {path} to be float32 (B, {channels}, H, W), but got "
+                f"{port.type} {shape}."
+            )
+    if any(isinstance(size, int) for size in inputs[0].shape[2:]):
+        raise ModelError(
+            f"Expected any height and width for {path}, but it takes {inputs[0].shape} only."
+        )

@@ -1,0 +1,137 @@
+"""The model card: what a model is, what it was trained on, and what it can and cannot do.
+
+The card is the contract between training and prediction: training writes it beside
+``model.onnx``, prediction reads everything it needs to know about the network from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from cellrim.core.normalise import NETWORK_CHANNELS
+from cellrim.errors import ModelError
+from cellrim.io.atomic import atomic_path
+from cellrim.representation.flow import DecodeOptions
+
+CARD_NAME = "card.json"
+ONNX_NAME = "model.onnx"
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TrainingSet(BaseModel):
+    """One data set that a model was trained on.
+
+    Parameters
+    ----------
+    name, licence
+        The data set's short name and its licence.
+    images, cells
+        How many of them training used; validation images do not count.
+    """
+
+    model_config = _FROZEN
+
+    name: str
+    licence: str
+    images: Annotated[int, Field(ge=0)]
+    cells: Annotated[int, Field(ge=0)]
+
+
+class ModelCard(BaseModel):
+    """Everything prediction and users need to know about one model.
+
+    Parameters
+    ----------
+    name, version, created
+        Who the model is; ``created`` is an ISO 8601 date or time.
+    licence
+        Licence of the weights.
+    representation
+        How maps become instances; the module in :mod:`cellrim.representation`.
+    architecture
+        Arguments of the network, as training gave them.
+    channels
+        Input channels of the network.
+    canonical_diameter
+        Cell diameter the network is trained at, in pixels.
+    stride
+        Height and width of the input must be multiples of it.
+    halo
+        Pixels around a tile that only serve as context, at the network's scale.
+    decode
+        Thresholds found on the validation sets.
+    training_sets
+        What it was trained on.
+    recipe
+        The text of the recipe.
+    patches_seen
+        Training patches, counted with repetition.
+    validation
+        Metrics of each validation set: set name to metric name to value.
+    limitations
+        What it is known to do badly, one sentence each.
+    sha256
+        Hash of ``model.onnx``, hexadecimal.
+    """
+
+    model_config = _FROZEN
+
+    format: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    version: str
+    created: str
+    licence: str = "not stated"
+    representation: Literal["flow"] = "flow"
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    channels: Annotated[int, Field(ge=NETWORK_CHANNELS, le=NETWORK_CHANNELS)] = NETWORK_CHANNELS
+    canonical_diameter: PositiveFloat
+    stride: PositiveInt = 32
+    halo: Annotated[int, Field(ge=0)]
+    decode: DecodeOptions = Field(default_factory=DecodeOptions)
+    training_sets: tuple[TrainingSet, ...] = ()
+    recipe: str = ""
+    patches_seen: Annotated[int, Field(ge=0)] = 0
+    validation: dict[str, dict[str, float]] = Field(default_factory=dict)
+    limitations: tuple[str, ...] = ()
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read a model card.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or does not fit; the message names each field that is wrong.
+    """
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"Cannot read the model card {path}: {error.strerror}.") from error
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
+        )
+        raise ModelError(f"The model card {path} does not fit: {wrong}.") from error
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Write a model card as JSON, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    with atomic_path(path) as partial:
+        partial.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def sha256_of(data: bytes) -> str:
+    """Hash as the card states it."""
+    return hashlib.sha256(data).hexdigest()

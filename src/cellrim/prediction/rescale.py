@@ -1,0 +1,126 @@
+"""Labels from the network's scale back to the input's, with outlines as fine as the input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim.core.labels import Labels
+
+# Rows are done in blocks of about this many pixels, which bounds the memory.
+_BLOCK_PIXELS = 1 << 20
+_ONE = np.float32(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taps:
+    """The two neighbours of each output pixel along one axis, and the second one's weight."""
+
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    weight: NDArray[np.float32]
+
+    def part(self, rows: slice) -> _Taps:
+        return _Taps(self.low[rows], self.high[rows], self.weight[rows])
+
+
+def labels_at_size(
+    labels: Labels,
+    probability: NDArray[np.float32],
+    shape: tuple[int, int],
+    *,
+    threshold: float,
+) -> Labels:
+    """Bring a label image to another size.
+
+    An output pixel is foreground where the bilinearly interpolated probability is above the
+    threshold. It gets the label with the largest bilinear weight among the four surrounding
+    pixels that have one. Time is linear in pixels and does not depend on the number of instances.
+
+    Parameters
+    ----------
+    labels
+        int32, axes ``YX``, at the network's scale.
+    probability
+        float32, axes ``YX``, the foreground probability at the same scale, 0..1.
+    shape
+        Height and width wanted.
+    threshold
+        Probability above which a pixel is foreground.
+
+    Returns
+    -------
+    Labels
+        int32, axes ``YX``, of the shape wanted. Ids stay as they are. An instance that would lose
+        its last pixel keeps the one at its centre, unless another instance is there.
+    """
+    if labels.shape == tuple(shape):
+        return labels.copy()
+    result = np.zeros(shape, np.int32)
+    rows_of, columns = _taps(labels.shape[0], shape[0]), _taps(labels.shape[1], shape[1])
+    step = max(1, _BLOCK_PIXELS // shape[1])
+    for start in range(0, shape[0], step):
+        block = slice(start, start + step)
+        rows = rows_of.part(block)
+        inside = np.nonzero(_interpolate(probability, rows, columns) > threshold)
+        result[block][inside] = _vote(labels, rows, columns, inside)
+    _keep_lost(labels, result)
+    return result
+
+
+def _taps(size_in: int, size_out: int) -> _Taps:
+    centre = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
+    centre = np.clip(centre, 0, size_in - 1)
+    low = np.floor(centre).astype(np.intp)
+    high = np.minimum(low + 1, size_in - 1)
+    return _Taps(low, high, (centre - low).astype(np.float32))
+
+
+def _interpolate(values: NDArray[np.float32], rows: _Taps, columns: _Taps) -> NDArray[np.float32]:
+    weight = rows.weight[:, np.newaxis]
+    strip = values[rows.low] * (_ONE - weight) + values[rows.high] * weight
+    result: NDArray[np.float32] = (
+        strip[:, columns.low] * (_ONE - columns.weight) + strip[:, columns.high] * columns.weight
+    )
+    return result
+
+
+def _vote(labels: Labels, rows: _Taps, columns: _Taps, at: tuple[NDArray[np.intp], ...]) -> Labels:
+    """Label of each pixel in ``at``: the largest sum of bilinear weights; 0 where none is near."""
+    y, x = at
+    wy, wx = rows.weight[y], columns.weight[x]
+    corner = np.empty((4, len(y)), np.int32)
+    weight = np.empty((4, len(y)), np.float32)
+    for k, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        corner[k] = labels[
+            (rows.high if row else rows.low)[y], (columns.high if column else columns.low)[x]
+        ]
+        weight[k] = (wy if row else _ONE - wy) * (wx if column else _ONE - wx)
+    score = np.zeros(weight.shape, np.float32)
+    for a in range(4):
+        for b in range(4):
+            score[a] += np.where(corner[a] == corner[b], weight[b], 0)
+    score[corner == 0] = -1
+    best = score.argmax(axis=0)
+    result: Labels = np.take_along_axis(corner, best[np.newaxis], axis=0)[0]
+    return result
+
+
+def _keep_lost(labels: Labels, result: Labels) -> None:
+    """Give ids that have no pixel in ``result`` the one at their centre, where it is free."""
+    count = np.bincount(labels.ravel())
+    lost = (count > 0) & (np.bincount(result.ravel(), minlength=len(count)) == 0)
+    lost[0] = False
+    if not lost.any():
+        return
+    y, x = np.nonzero(lost[labels])
+    owner = labels[y, x]
+    ids = np.flatnonzero(lost)
+    place = []
+    for coordinate, size_in, size_out in zip((y, x), labels.shape, result.shape, strict=True):
+        centre = np.bincount(owner, weights=coordinate, minlength=len(count))[ids] / count[ids]
+        place.append(np.clip(((centre + 0.5) * size_out / size_in).astype(int), 0, size_out - 1))
+    free = result[place[0], place[1]] == 0
+    result[place[0][free], place[1][free]] = ids[free]

@@ -1,0 +1,256 @@
+"""From an image to its cells: normalise, find the scale, tile, network, decode, back to size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cellrim.core.image import Image, image_from_array
+from cellrim.core.labels import Labels, relabel
+from cellrim.core.normalise import NETWORK_CHANNELS, measure_range, normalise, to_network
+from cellrim.core.resize import resize, scaled_shape
+from cellrim.core.tiles import plan_tiles, stitch
+from cellrim.errors import InputError
+from cellrim.models.backend import Backend, OnnxBackend
+from cellrim.models.card import ModelCard
+from cellrim.models.registry import find_model
+from cellrim.prediction.rescale import labels_at_size
+from cellrim.prediction.result import Result
+from cellrim.prediction.scale import LARGEST_SCALE, SMALLEST_SCALE, estimate_scale
+from cellrim.representation.flow import MAPS, DecodeOptions, confidence, decode
+
+DEFAULT_TILE = 1024
+"""Edge of a tile in pixels of the network's scale; about 1 GB for the network's own maps."""
+
+# An estimated scale never blows an image up to more pixels than this (maps: 16 bytes each).
+_MOST_ENLARGED_PIXELS = 32_000_000
+_NOTHING = -20.0  # foreground logit of an image that holds nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The maps of one image, before they are decoded.
+
+    Parameters
+    ----------
+    maps
+        float32, axes ``CYX``, at the network's scale.
+    shape
+        Height and width of the input.
+    diameter
+        Cell diameter used to scale the image, in input pixels.
+    """
+
+    maps: NDArray[np.float32]
+    shape: tuple[int, int]
+    diameter: float
+
+
+class Segmenter:
+    """Segments images with one model. Holds no state between images.
+
+    Parameters
+    ----------
+    backend
+        Runs the network.
+    card
+        The model's card.
+    tile_size
+        Edge of a tile at the network's scale. Labels do not depend on it; memory does.
+
+    Raises
+    ------
+    InputError
+        If the tile is too small for the model's halo.
+    """
+
+    def __init__(self, backend: Backend, card: ModelCard, *, tile_size: int = DEFAULT_TILE) -> None:
+        plan_tiles((1, 1), size=tile_size, halo=card.halo, multiple=card.stride)
+        self.backend = backend
+        self.card = card
+        self.tile_size = tile_size
+
+    def segment(
+        self,
+        image: Image | ArrayLike,
+        *,
+        axes: str | None = None,
+        channels: tuple[int, ...] | None = None,
+        diameter: float | None = None,
+        options: DecodeOptions | None = None,
+    ) -> Result:
+        """Find the cells of an image.
+
+        Parameters
+        ----------
+        image
+            An :class:`~cellrim.core.image.Image`, or an array of two or three dimensions.
+        axes
+            Axes of an array: ``YX``, ``YXC`` or ``CYX``; needed for three dimensions.
+        channels
+            Which channels show the cells, at most three; all where left out. Any order.
+        diameter
+            Typical cell diameter in pixels; estimated from the image where left out.
+        options
+            How maps become instances; those of the model card where left out.
+
+        Returns
+        -------
+        Result
+            Labels at the size of the image, confidence and measurements. An image without
+            contrast has no cells.
+
+        Raises
+        ------
+        InputError
+            If the axes, the channels or the diameter do not fit.
+        ModelError
+            If the network fails.
+        """
+        whole = as_image(image, axes=axes)
+        prediction = self.predict(whole, channels=channels, diameter=diameter)
+        labels, sure = self.decode(prediction, options)
+        return Result(labels, sure, prediction.diameter, whole)
+
+    def predict(
+        self,
+        image: Image,
+        *,
+        channels: tuple[int, ...] | None = None,
+        diameter: float | None = None,
+    ) -> Prediction:
+        """Run the network over an image; the arguments are those of :meth:`segment`."""
+        if diameter is not None:
+            _check_diameter(diameter)
+        pixels = choose_channels(image, channels).pixels
+        intensity = measure_range(pixels)
+        if intensity.low == intensity.high:
+            nothing = np.zeros((len(MAPS), 1, 1), np.float32)
+            nothing[0] = _NOTHING
+            return Prediction(nothing, image.shape, diameter or self.card.canonical_diameter)
+        with np.errstate(over="ignore", invalid="ignore"):  # the clip takes care of infinities
+            normalised = normalise(pixels, intensity)
+        scale = self._scale(normalised, diameter)
+        maps = self._run(resize(normalised, scaled_shape(image.shape, scale)))
+        return Prediction(maps, image.shape, self.card.canonical_diameter / scale)
+
+    def decode(
+        self, prediction: Prediction, options: DecodeOptions | None = None
+    ) -> tuple[Labels, NDArray[np.float32]]:
+        """Turn maps into labels at the size of the input.
+
+        Parameters
+        ----------
+        prediction
+            From :meth:`predict`.
+        options
+            Those of the model card where left out.
+
+        Returns
+        -------
+        labels
+            int32, axes ``YX``, ids 1..n.
+        confidence
+            float32, ``(n,)``, 0..1.
+        """
+        options = options or self.card.decode
+        small = decode(prediction.maps, options)
+        sure = confidence(prediction.maps, small)
+        probability = 1 / (1 + np.exp(-prediction.maps[0]))
+        labels = labels_at_size(
+            small, probability, prediction.shape, threshold=options.foreground_threshold
+        )
+        kept = np.bincount(labels.ravel(), minlength=len(sure) + 1)[1:] > 0
+        return relabel(labels), sure[kept]
+
+    def _scale(self, normalised: NDArray[np.float32], diameter: float | None) -> float:
+        if diameter is not None:
+            scale = self.card.canonical_diameter / diameter
+            return float(np.clip(scale, SMALLEST_SCALE, LARGEST_SCALE))
+        pixels = normalised.shape[0] * normalised.shape[1]
+        most = max(1.0, float(np.sqrt(_MOST_ENLARGED_PIXELS / pixels)))
+        return min(estimate_scale(normalised, self._run), most)
+
+    def _run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the maps ``CYX`` of a normalised image ``YXC`` at the network's scale."""
+        tiles = plan_tiles(
+            image.shape[:2], size=self.tile_size, halo=self.card.halo, multiple=self.card.stride
+        )
+        return stitch(image, tiles, channels=len(MAPS), run=self._run_tile)
+
+    def _run_tile(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        batch = np.ascontiguousarray(np.moveaxis(to_network(pixels), 2, 0)[np.newaxis])
+        maps: NDArray[np.float32] = self.backend.predict(batch)[0]
+        return maps
+
+
+def load_model(
+    name: str | Path = "general",
+    *,
+    threads: int | None = None,
+    tile_size: int = DEFAULT_TILE,
+) -> Segmenter:
+    """Load a model.
+
+    Parameters
+    ----------
+    name
+        An embedded model's name, or the folder of a trained one.
+    threads
+        Threads to use; one per CPU where left out.
+    tile_size
+        Edge of a tile at the network's scale.
+
+    Returns
+    -------
+    Segmenter
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it is damaged.
+    """
+    folder = find_model(name)
+    backend = OnnxBackend(folder.path, folder.card, threads=threads)
+    return Segmenter(backend, folder.card, tile_size=tile_size)
+
+
+def as_image(image: Image | ArrayLike, *, axes: str | None = None) -> Image:
+    """Return an image as it is, and an array with its axes as an image.
+
+    Raises
+    ------
+    InputError
+        If the axes do not fit, or are given for an image that has its own.
+    """
+    if not isinstance(image, Image):
+        return image_from_array(image, axes=axes)
+    if axes is not None:
+        raise InputError(f"Expected axes for arrays only: an Image has its own, but got {axes!r}.")
+    return image
+
+
+def choose_channels(image: Image, channels: tuple[int, ...] | None) -> Image:
+    """Return the channels that go into the network.
+
+    Raises
+    ------
+    InputError
+        If there are more than three and none is chosen, or more than three are chosen.
+    """
+    chosen = image if channels is None else image.select(tuple(channels))
+    if len(chosen.channels) <= NETWORK_CHANNELS:
+        return chosen
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(image.channels))
+    raise InputError(
+        f"Expected one to three channels, but got {len(chosen.channels)}: choose which show the "
+        f"cells, for example channels=(0, 1), out of: {names}."
+    )
+
+
+def _check_diameter(diameter: float) -> None:
+    if not (np.isfinite(diameter) and diameter > 0):
+        raise InputError(f"Expected a cell diameter above 0 pixels, but got {diameter}.")
