@@ -31,6 +31,12 @@ REACH = 1.3
 # Where between background and cell the edge lies: half way, as for any blurred edge.
 EDGE = 0.5
 MAX_TILT = 0.8
+TILT_ROUNDS = 3
+GAP = 9
+GAP_WEIGHT = 1.0
+NOISE_SIGMA = 1.0
+# Within this normalised radius a cell has no holes.
+CORE = 0.9
 
 
 def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
@@ -55,34 +61,31 @@ def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
     """
     corners = boxes.corners
     _check(pixels, corners)
-    stain = absorbance(pixels[:, :, STAIN_CHANNEL], corners)
+    stain = absorptance(pixels[:, :, STAIN_CHANNEL], corners)
     cells = [_Cell.in_box(box, stain.shape) for box in corners]
-    levels = [cell.level(stain) for cell in cells]
-    found = [
-        _fill(stain[cell.window] > EDGE * level) & cell.inside
-        for cell, level in zip(cells, levels, strict=True)
-    ]
-    owner = np.zeros(stain.shape, np.int32)
-    for _ in range(3):
-        owner = _compete(cells, stain.shape)
+    levels = np.array([0.0, *(cell.level(stain) for cell in cells)], np.float32)
+    depth, owner = _compete(cells, stain.shape)
+    for _ in range(TILT_ROUNDS):
+        stained = stain > EDGE * levels[owner]
         cells = [
-            cell.tilted(mask & (owner[cell.window] == i + 1))
-            for i, (cell, mask) in enumerate(zip(cells, found, strict=True))
+            cell.tilted(_solid(cell, stained, owner, i + 1)) for i, cell in enumerate(cells)
         ]
-    owner = _compete(cells, stain.shape)
+        depth, owner = _compete(cells, stain.shape)
+    stained = stain > EDGE * levels[owner]
+    flooded = _flood(depth, owner, stain, stained)
     labels = np.zeros(stain.shape, np.int32)
-    for i, (cell, mask) in enumerate(zip(cells, found, strict=True)):
-        own = owner[cell.window] == i + 1
-        mask = _rounded(mask & own & (cell.radius() < REACH), own, cell.size)
+    for i, cell in enumerate(cells):
+        mask = _rounded(_solid(cell, stained, flooded, i + 1), cell.size)
         if not mask.any():
-            mask = own & (cell.radius() <= 1)
-        labels[cell.window][mask] = i + 1
-    ignore = _unclaimed(stain, labels, levels, corners)
+            mask = (owner[cell.window] == i + 1) & (cell.radius() <= 1)
+        free = labels[cell.window] == 0
+        labels[cell.window][mask & free] = i + 1
+    ignore = _unclaimed(stain, labels, levels[1:], corners)
     return Truth(labels, ignore, boxes)
 
 
-def absorbance(intensity: NDArray[Any], corners: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Absorbance ``ln(background / intensity)`` with a background that varies smoothly.
+def absorptance(intensity: NDArray[Any], corners: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Share of the light that is absorbed, with a background that varies smoothly.
 
     The logarithm of the background is a polynomial of second degree in y and x, fitted to block
     medians outside of the boxes; blocks darker than the fit hold cells without a box and are left
@@ -128,9 +131,8 @@ def absorbance(intensity: NDArray[Any], corners: NDArray[np.int64]) -> NDArray[n
     yy = (np.arange(log.shape[0]) + 0.5)[:, np.newaxis] / log.shape[0]
     xx = (np.arange(log.shape[1]) + 0.5)[np.newaxis] / log.shape[1]
     background = sum(w * t for w, t in zip(weights, _terms(yy, xx, stacked=False), strict=True))
-    result: NDArray[np.float32] = ndimage.gaussian_filter(
-        (background - log).astype(np.float32), 1.0
-    )
+    passed = ndimage.gaussian_filter(np.exp(log - background).astype(np.float32), NOISE_SIGMA)
+    result: NDArray[np.float32] = 1 - passed
     return result
 
 
@@ -175,7 +177,8 @@ class _Cell:
 
     def level(self, stain: NDArray[np.float32]) -> float:
         """Absorbance of the cell: the median inside of the ellipse."""
-        return float(np.median(stain[self.window][self.radius() < 0.9]))
+        radius = self.radius()
+        return float(np.median(stain[self.window][(radius > 0.5) & (radius < 0.9)]))
 
     def tilted(self, mask: NDArray[np.bool_]) -> _Cell:
         """The same box with the tilt of these pixels."""
@@ -191,7 +194,9 @@ class _Cell:
         )
 
 
-def _compete(cells: list[_Cell], shape: tuple[int, ...]) -> Labels:
+def _compete(
+    cells: list[_Cell], shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], Labels]:
     """Give each pixel to the cell whose ellipse it lies deepest in, measured in pixels."""
     best = np.full(shape, np.inf, np.float32)
     owner = np.zeros(shape, np.int32)
@@ -200,7 +205,39 @@ def _compete(cells: list[_Cell], shape: tuple[int, ...]) -> Labels:
         wins = depth < best[cell.window]
         best[cell.window][wins] = depth[wins]
         owner[cell.window][wins] = i + 1
-    return owner
+    return best, owner
+
+
+def _flood(
+    depth: NDArray[np.float32],
+    owner: Labels,
+    stain: NDArray[np.float32],
+    stained: NDArray[np.bool_],
+) -> Labels:
+    """Grow the cells from their cores through the stain; thin bright gaps are ridges."""
+    from skimage.segmentation import watershed
+
+    gap = ndimage.black_tophat(stain, size=(GAP, GAP))
+    known = np.where(np.isfinite(depth), depth, 100)
+    size = np.maximum(-ndimage.minimum(known, owner, np.arange(owner.max() + 1)), 1)[owner]
+    core = np.where(known < -0.4 * size, owner, 0)
+    result: Labels = watershed(
+        known / size + GAP_WEIGHT * gap, core, mask=(stained | (core > 0)) & (owner > 0)
+    ).astype(np.int32)
+    return result
+
+
+def _solid(
+    cell: _Cell, stained: NDArray[np.bool_], owner: Labels, label: int
+) -> NDArray[np.bool_]:
+    """Stained pixels of one cell in its window, pale centre filled, corners of the box left out."""
+    own = owner[cell.window] == label
+    radius = cell.radius()
+    mask = stained[cell.window] & own
+    wall = ndimage.binary_closing(mask | (owner[cell.window] > 0) & ~own, _disc(3))
+    filled = _fill(wall) & (radius < CORE) & ((owner[cell.window] == 0) | own)
+    result: NDArray[np.bool_] = (mask | filled) & (radius < REACH)
+    return result
 
 
 def _fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -215,29 +252,24 @@ def _disc(radius: float) -> NDArray[np.bool_]:
     return result
 
 
-def _rounded(mask: NDArray[np.bool_], own: NDArray[np.bool_], size: float) -> NDArray[np.bool_]:
-    """Close, fill and open a mask, and keep its largest component; never outside of ``own``."""
-    pad = int(size / 8) + 2
-    mask = np.pad(mask, pad)
-    mask = ndimage.binary_closing(mask, _disc(size / 12))
-    mask = ndimage.binary_fill_holes(mask)[pad:-pad, pad:-pad] & own
-    mask = np.pad(mask, pad)
-    mask = ndimage.binary_opening(mask, _disc(size / 12))[pad:-pad, pad:-pad]
+def _rounded(mask: NDArray[np.bool_], size: float) -> NDArray[np.bool_]:
+    """Open a mask and keep its largest component, without holes."""
+    mask = np.pad(mask, 1, mode="edge")
+    mask = ndimage.binary_opening(mask, _disc(size / 30))[1:-1, 1:-1]
     parts, count = ndimage.label(mask)
     if count > 1:
         mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    result: NDArray[np.bool_] = ndimage.binary_fill_holes(mask) & own
-    return result
+    return _fill(mask)
 
 
 def _unclaimed(
     stain: NDArray[np.float32],
     labels: Labels,
-    levels: list[float],
+    levels: NDArray[np.float32],
     corners: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """Stain that belongs to no box, with a margin; specks do not count."""
-    if not levels:
+    if not len(levels):
         return np.ones(stain.shape, bool)
     size = float(np.median(np.sqrt(np.prod(corners[:, 2:] - corners[:, :2], axis=1))))
     rest = (stain > 0.35 * float(np.median(levels))) & (labels == 0)
