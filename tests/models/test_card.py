@@ -1,0 +1,65 @@
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from cellrim.errors import ModelError, OutputError
+from cellrim.models.card import ModelCard, TrainingSet, read_card, write_card
+from cellrim.representation.flow import DecodeOptions
+
+
+def test_round_trip(tmp_path, card_with):
+    card = card_with(
+        architecture={"base_width": 32, "levels": 4},
+        decode=DecodeOptions(foreground_threshold=0.4, min_area=20),
+        training_sets=(TrainingSet(name="bbbc009", licence="CC BY 3.0", images=3, cells=120),),
+        validation={"bbbc009": {"AP50": 0.9}},
+        limitations=("Not for bacteria.",),
+    )
+    write_card(tmp_path / "card.json", card)
+    assert read_card(tmp_path / "card.json") == card
+
+
+def test_a_card_cannot_be_changed(card_with):
+    with pytest.raises(ValidationError):
+        card_with().name = "other"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"canonical_diameter": 0}, "canonical_diameter"),
+        ({"sha256": "abc"}, "sha256"),
+        ({"surprise": 1}, "surprise"),
+        ({"name": "../evil"}, "name"),
+        ({"halo": -1}, "halo"),
+        ({"channels": 4}, "channels"),
+        ({"representation": "stars"}, "representation"),
+        ({"format": 2}, "format"),
+        ({"decode": {"foreground_threshold": "high"}}, "decode.foreground_threshold"),
+    ],
+)
+def test_the_wrong_field_is_named(tmp_path, card_with, changes, field):
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(card_with().model_dump(mode="json") | changes))
+    with pytest.raises(ModelError, match=field):
+        read_card(path)
+
+
+def test_missing_and_broken(tmp_path):
+    with pytest.raises(ModelError, match=r"none\.json"):
+        read_card(tmp_path / "none.json")
+    (tmp_path / "card.json").write_text('{"name":')
+    with pytest.raises(ModelError, match=r"card\.json.*file"):
+        read_card(tmp_path / "card.json")
+
+
+def test_unwritable(tmp_path, card_with):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError):
+        write_card(tmp_path / "file" / "card.json", card_with())
+
+
+def test_fields_are_documented():
+    for field in ModelCard.model_fields:
+        assert field == "format" or field in ModelCard.__doc__
