@@ -40,8 +40,7 @@ def as_labels(array: ArrayLike) -> Labels:
         raise InputError(f"Expected integers in a label image, but got dtype {labels.dtype}.")
     if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
         raise InputError(
-            "Expected labels between 0 and 2**31 - 1, "
-            f"but got {labels.min()} to {labels.max()}."
+            f"Expected labels between 0 and 2**31 - 1, but got {labels.min()} to {labels.max()}."
         )
     return labels.astype(np.int32, copy=False)
 
@@ -57,6 +56,10 @@ def relabel(labels: Labels) -> Labels:
     """
     if labels.size == 0:
         return labels.copy()
+    if labels.max() > labels.size:  # a table of all ids would be larger than the image
+        ids = np.unique(labels)
+        compact: Labels = (np.searchsorted(ids, labels) + (ids[0] > 0)).astype(np.int32)
+        return compact
     present = np.bincount(labels.ravel()) > 0
     present[0] = False
     table = np.cumsum(present, dtype=np.int32)
