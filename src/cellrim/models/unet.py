@@ -40,6 +40,20 @@ class UNetShape:
         """Height and width of the input must be multiples of this."""
         return int(2 ** len(self.widths))
 
+    @property
+    def halo(self) -> int:
+        """Context in pixels beyond which no input changes an output; a multiple of the stride.
+
+        Summed over the layers: a convolution reaches one pixel of its own grid, and aligning a
+        pixel to the coarsest grid up to a stride.
+        """
+        reach = 3  # rim, stem, refine
+        for level in range(len(self.widths)):
+            grid = 2 ** (level + 1)
+            reach += grid + (grid if level == 0 else grid // 2)
+            reach += 2 * grid if level < len(self.widths) - 1 else 0
+        return -(-(reach + self.stride) // self.stride) * self.stride
+
 
 class UNet(nn.Module):
     """Image to maps.

@@ -1,1 +1,4 @@
-"""Recipe to model: patches, augmentation, losses, loop, resume, report."""
+"""Recipe to model: patches, augmentation, losses, loop, resume, report.
+
+The door is :func:`cellrim.training.run.train`.
+"""

@@ -204,6 +204,12 @@ class Trainer:
                     break
         return self.progress >= 1
 
+    def try_steps(self, count: int) -> None:
+        """Take a few steps without writing anything, to see that they work and how long they take."""
+        tally = _Tally(self.device)
+        for _, batch in zip(range(count), self._batches(), strict=False):
+            self._step(batch, tally)
+
     def _batches(self) -> Iterator[list[Tensor]]:
         settings = self.recipe.training
         numbers = range(self.patches + self.rank, 2**62, self.world)

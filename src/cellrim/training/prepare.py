@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -104,10 +105,30 @@ def find_samples(
     return found, problems
 
 
-def prepare(recipe: Recipe, root: Path, folder: Path, *, progress: Progress = print) -> Index:
+def prepare(
+    recipe: Recipe,
+    root: Path,
+    folder: Path,
+    *,
+    progress: Progress = print,
+    per_set: int | None = None,
+) -> Index:
     """Pack the recipe's data into a folder, or return what is packed there already.
 
     One unreadable image is a problem in the index and does not stop the rest.
+
+    Parameters
+    ----------
+    recipe
+        Which data, and at which scale.
+    root
+        Folder that the recipe's data paths start from.
+    folder
+        Where to pack.
+    progress
+        Told what is being packed.
+    per_set
+        Pack only so many images of each data set and part, to try a recipe; all where left out.
 
     Raises
     ------
@@ -118,6 +139,8 @@ def prepare(recipe: Recipe, root: Path, folder: Path, *, progress: Progress = pr
     if index is not None and index.data_key == recipe.data_key():
         return index
     found, problems = find_samples(recipe, root)
+    if per_set is not None:
+        found = _first_of_each(found, per_set)
     folder.mkdir(parents=True, exist_ok=True)
     packed: list[PackedSample] = []
     for i, (source, part, sample) in enumerate(found):
@@ -133,6 +156,18 @@ def prepare(recipe: Recipe, root: Path, folder: Path, *, progress: Progress = pr
     index = Index(recipe.data_key(), tuple(packed), tuple(problems))
     write_index(folder, index)
     return index
+
+
+def _first_of_each(
+    found: list[tuple[int, str, Sample]], count: int
+) -> list[tuple[int, str, Sample]]:
+    seen: Counter[tuple[int, str]] = Counter()
+    chosen = []
+    for source, part, sample in found:
+        seen[source, part] += 1
+        if seen[source, part] <= count:
+            chosen.append((source, part, sample))
+    return chosen
 
 
 def _pack(sample: Sample, folder: Path, *, part: str, canonical: float) -> PackedSample:

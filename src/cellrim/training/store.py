@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.datasets.base import Boxes, Truth
-from cellrim.errors import RecipeError
+from cellrim.errors import MissingExtraError, RecipeError
 from cellrim.io.atomic import atomic_path
 
 INDEX = "index.json"
@@ -133,3 +134,15 @@ def read_truth(path: Path) -> tuple[Image, Truth]:
             boxes = Boxes(arrays["corners"], tuple(str(c) for c in arrays["categories"]))
         ignore = arrays["ignore"] if "ignore" in arrays else None
         return image, Truth(arrays["labels"], ignore, boxes)
+
+
+def needs_torch() -> None:
+    """Check that the ``train`` extra is installed.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not.
+    """
+    if find_spec("torch") is None or find_spec("onnx") is None:
+        raise MissingExtraError("Training", "train")

@@ -1,0 +1,84 @@
+"""``cellrim train``: from a recipe to a model folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder [runs/<recipe's name>].")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Root of the recipe's data paths [$CELLRIM_DATA].")
+    ] = None,
+    packed: Annotated[
+        Path | None, typer.Option(help="Folder of packed data, shared between runs.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the run folder's checkpoint.")
+    ] = False,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="Checkpoint whose weights to begin with.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop after this time, ready to resume.")
+    ] = None,
+    anneal_minutes: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="End the schedule after this much training in all."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make patches.")] = 2,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check recipe and data, estimate time and memory, stop."),
+    ] = False,
+    prepare_only: Annotated[
+        bool, typer.Option("--pack-only", help="Pack the data for another machine, stop.")
+    ] = False,
+    finish_only: Annotated[
+        bool,
+        typer.Option("--finish", help="Make model and report from the checkpoint as it is."),
+    ] = False,
+) -> None:
+    """Train a U-Net as a recipe says; the model and a report come into the run folder.
+
+    Stop it whenever you like: --resume continues. With several GPUs:
+    torchrun --nproc-per-node N -m cellrim train RECIPE.
+    """
+    from cellrim.cli.show import live_line
+    from cellrim.training.recipe import load_recipe
+    from cellrim.training.store import needs_torch
+
+    needs_torch()
+    from cellrim.training import dryrun, run
+    from cellrim.training.loop import Limits
+
+    loaded = load_recipe(recipe)
+    places = run.Places(run=out or Path("runs") / loaded.name, data=data, packed=packed)
+    limits = Limits(
+        max_minutes=max_minutes, anneal_minutes=anneal_minutes, device=device, workers=workers
+    )
+    progress = run.Progress(say=print, live=live_line(sys.stderr))
+    if dry_run:
+        print(dryrun.dry_run(loaded, places, limits=limits).describe())
+    elif prepare_only:
+        index = run.packed_index(loaded, places, progress.live)
+        print(f"{len(index.samples)} images packed in {places.packed_folder}")
+    elif finish_only:
+        run.finish(loaded, places, progress=progress)
+    else:
+        run.train(
+            loaded,
+            places,
+            limits=limits,
+            resume=resume,
+            start_from=start_from,
+            progress=progress,
+        )

@@ -1,0 +1,212 @@
+"""Validation: whole held-back images through the real predictor, scored by instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cellrim.core.image import Image
+from cellrim.core.labels import Labels
+from cellrim.datasets.base import Truth
+from cellrim.evaluation.counts import Counts, count_boxes, count_image, scores
+from cellrim.models.card import ModelCard
+from cellrim.models.unet import TorchBackend, UNet
+from cellrim.prediction.segmenter import Prediction, Segmenter
+from cellrim.representation.flow import DecodeOptions
+from cellrim.training.recipe import Recipe
+from cellrim.training.store import Index, PackedSample, read_truth, truth_file
+
+UNKNOWN_HASH = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class ImageScore:
+    """Counts of one validation image: pixels and instances, and boxes where the truth is boxes."""
+
+    sample: PackedSample
+    set_name: str
+    counts: Counts
+    boxes: Counts | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetScore:
+    """Pooled metrics of one validation set; ``boxes`` tells that instances are compared as boxes."""
+
+    name: str
+    images: int
+    values: dict[str, float]
+    boxes: bool
+
+    @property
+    def headline(self) -> float:
+        """What training maximises: the mean of AP50 and mean AP; for boxes, F1 at IoU 0.5."""
+        if self.boxes:
+            return self.values["f1"]
+        return (self.values["ap50"] + self.values["map"]) / 2
+
+
+def draft_card(recipe: Recipe, model: UNet, *, options: DecodeOptions | None = None) -> ModelCard:
+    """Make the card of a model that is still training: enough to predict with."""
+    return ModelCard(
+        name=recipe.name,
+        version="0",
+        created="",
+        canonical_diameter=recipe.model.canonical_diameter,
+        stride=model.shape.stride,
+        halo=model.shape.halo,
+        decode=options or DecodeOptions(),
+        sha256=UNKNOWN_HASH,
+    )
+
+
+def segmenter_of(
+    recipe: Recipe, model: UNet, *, options: DecodeOptions | None = None
+) -> Segmenter:
+    """Make the real predictor run the torch model."""
+    return Segmenter(TorchBackend(model), draft_card(recipe, model, options=options))
+
+
+def set_names(index: Index) -> dict[str, str]:
+    """Name of the validation set of each sample: the data set, with its modality if it has many."""
+    modalities: dict[str, set[str]] = {}
+    for s in index.samples:
+        modalities.setdefault(s.dataset, set()).add(s.modality)
+    return {
+        s.key: s.dataset if len(modalities[s.dataset]) == 1 else f"{s.dataset} {s.modality}"
+        for s in index.samples
+    }
+
+
+def choose(index: Index, per_set: int | None) -> list[tuple[str, PackedSample]]:
+    """Choose validation samples: all, or the first few of each set; always the same ones."""
+    names = set_names(index)
+    chosen: dict[str, list[PackedSample]] = {}
+    for sample in sorted(index.part("validation"), key=lambda s: s.key):
+        members = chosen.setdefault(names[sample.key], [])
+        if per_set is None or len(members) < per_set:
+            members.append(sample)
+    return [(name, s) for name in sorted(chosen) for s in chosen[name]]
+
+
+def predict_all(
+    segmenter: Segmenter, folder: Path, samples: Iterable[tuple[str, PackedSample]]
+) -> list[tuple[str, PackedSample, Prediction]]:
+    """Compute the maps of validation images, kept at half precision to be decoded many ways."""
+    found = []
+    for name, sample in samples:
+        image, _ = read_truth(truth_file(folder, sample.key))
+        found.append((name, sample, segmenter.predict(image)))
+    return found
+
+
+def score_image(labels: Labels, truth: Truth) -> tuple[Counts, Counts | None]:
+    """Count pixels and instances, and boxes where the truth is boxes."""
+    counts = count_image(labels, truth.labels, ignore=truth.ignore)
+    if truth.boxes is None:
+        return counts, None
+    return counts, count_boxes(labels, truth.boxes, ignore=truth.ignore, ignore_border=True)
+
+
+def score_predictions(
+    segmenter: Segmenter,
+    folder: Path,
+    predictions: Sequence[tuple[str, PackedSample, Prediction]],
+    *,
+    options: DecodeOptions | None = None,
+) -> list[ImageScore]:
+    """Decode predictions and compare them with the truth."""
+    out = []
+    for name, sample, prediction in predictions:
+        _, truth = read_truth(truth_file(folder, sample.key))
+        labels, _ = segmenter.decode(prediction, options)
+        out.append(ImageScore(sample, name, *score_image(labels, truth)))
+    return out
+
+
+def by_set(images: Iterable[ImageScore]) -> list[SetScore]:
+    """Pool the counts of each set."""
+    groups: dict[str, list[ImageScore]] = {}
+    for image in images:
+        groups.setdefault(image.set_name, []).append(image)
+    return [_pool(name, members) for name, members in groups.items()]
+
+
+def _pool(name: str, members: list[ImageScore]) -> SetScore:
+    pixels = scores(_total([m.counts for m in members]))
+    boxes = [m.boxes for m in members if m.boxes is not None]
+    instances = scores(_total(boxes)) if boxes else pixels
+    values = {
+        "ap50": instances.ap50,
+        "ap75": instances.ap75,
+        "ap90": instances.ap90,
+        "map": instances.map,
+        "f1": instances.f1,
+        "dice": pixels.dice,
+        "iou": pixels.iou,
+    }
+    return SetScore(name, len(members), values, bool(boxes))
+
+
+def _total(counts: Sequence[Counts]) -> Counts:
+    total = counts[0]
+    for other in counts[1:]:
+        total = total + other
+    return total
+
+
+def overall(sets: Sequence[SetScore]) -> dict[str, float]:
+    """Mean over the sets, each counting once, and the score that training maximises."""
+    names = ("ap50", "map", "dice", "iou")
+    row = {f"val_{n}": float(np.mean([s.values[n] for s in sets])) for n in names}
+    row["score"] = float(np.mean([s.headline for s in sets]))
+    return row
+
+
+def validate(
+    recipe: Recipe, model: UNet, folder: Path, samples: Sequence[tuple[str, PackedSample]]
+) -> list[SetScore]:
+    """Predict and score in one go, one image in memory at a time."""
+    segmenter = segmenter_of(recipe, model)
+    images = []
+    for item in samples:
+        prediction = predict_all(segmenter, folder, [item])
+        images += score_predictions(segmenter, folder, prediction)
+    return by_set(images)
+
+
+def search_options(
+    segmenter: Segmenter,
+    folder: Path,
+    predictions: Sequence[tuple[str, PackedSample, Prediction]],
+) -> tuple[DecodeOptions, float]:
+    """Find decode options by coordinate search over a small grid, maximising the mean headline."""
+    grid: dict[str, tuple[float, ...]] = {
+        "foreground_threshold": (0.4, 0.5, 0.6),
+        "sink_radius": (1, 2, 3),
+        "min_area": (12, 24, 40),
+        "min_confidence": (0.0, 0.3, 0.4, 0.5),
+    }
+    best, best_score = DecodeOptions(), float("-inf")
+    for field, values in grid.items():
+        for value in values:
+            fields = {n: getattr(best, n) for n in DecodeOptions.__slots__} | {field: value}
+            options = DecodeOptions(**fields)
+            if options == best and np.isfinite(best_score):
+                continue
+            images = score_predictions(segmenter, folder, predictions, options=options)
+            score = overall(by_set(images))["score"]
+            if score > best_score:
+                best, best_score = options, score
+    return best, best_score
+
+
+def panel_of(
+    segmenter: Segmenter, folder: Path, sample: PackedSample
+) -> tuple[Image, Truth, Labels]:
+    """Read one validation sample and predict it, for a picture."""
+    image, truth = read_truth(truth_file(folder, sample.key))
+    return image, truth, segmenter.segment(image).labels
