@@ -1,5 +1,57 @@
-"""Delineate and quantify every cell in microscope images."""
+"""Delineate and quantify every cell in microscope images.
+
+>>> import cellrim
+>>> cellrim.__version__ != ""
+True
+
+The public names are loaded when first used, so that ``import cellrim`` is fast and loads neither
+onnxruntime nor torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from cellrim._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from cellrim.core.image import Image, image_from_array
+    from cellrim.errors import CellrimError
+    from cellrim.io.images import read_image
+    from cellrim.io.labels import read_labels, write_labels
+    from cellrim.prediction.result import Result
+    from cellrim.prediction.segmenter import Segmenter, load_model
+
+__all__ = [
+    "CellrimError",
+    "Image",
+    "Result",
+    "Segmenter",
+    "__version__",
+    "image_from_array",
+    "load_model",
+    "read_image",
+    "read_labels",
+    "write_labels",
+]
+
+_HOMES = {
+    "CellrimError": "cellrim.errors",
+    "Image": "cellrim.core.image",
+    "Result": "cellrim.prediction.result",
+    "Segmenter": "cellrim.prediction.segmenter",
+    "image_from_array": "cellrim.core.image",
+    "load_model": "cellrim.prediction.segmenter",
+    "read_image": "cellrim.io.images",
+    "read_labels": "cellrim.io.labels",
+    "write_labels": "cellrim.io.labels",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cellrim' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,84 @@
+"""``cellrim doctor``: what is installed, and whether the embedded models are whole."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import typer
+
+from cellrim._version import __version__
+from cellrim.errors import CellrimError
+
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "tifffile",
+    "imagecodecs",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "pydantic",
+    "typer",
+    "rich",
+)
+_OPTIONAL = ("torch", "onnx", "matplotlib")
+
+
+def doctor() -> None:
+    """Show versions, threads, providers and models, and check that the models work."""
+    typer.echo(f"cellrim {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    typer.echo("Packages:  " + _versions(_PACKAGES))
+    typer.echo("Optional:  " + (_versions(_OPTIONAL) or "none installed"))
+    _show_runtime()
+    if not _show_models():
+        raise typer.Exit(1)
+
+
+def _versions(packages: tuple[str, ...]) -> str:
+    found = []
+    for name in packages:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _show_runtime() -> None:
+    from cellrim.models.backend import available_providers, default_threads
+
+    typer.echo(f"Threads:   {default_threads()}")
+    typer.echo(f"Providers: {', '.join(available_providers())}")
+
+
+def _show_models() -> bool:
+    """Show each embedded model; whether all are whole."""
+    from cellrim.models.registry import embedded_models
+
+    models = embedded_models()
+    typer.echo(f"Models:    {len(models) or 'none embedded'}")
+    whole = [
+        _show_model(name, folder) for name, folder in models.items()
+    ]  # all are checked, also after a broken one
+    return all(whole)
+
+
+def _show_model(name: str, folder: Path) -> bool:
+    import numpy as np
+
+    from cellrim.models.backend import OnnxBackend
+    from cellrim.models.registry import find_model
+
+    try:
+        found = find_model(folder)
+        backend = OnnxBackend(found.path, found.card, threads=1)
+        backend.predict(np.zeros((1, 3, found.card.stride, found.card.stride), np.float32))
+    except CellrimError as error:
+        typer.echo(f"  {name}: broken. {error}")
+        return False
+    card = found.card
+    size = found.network.stat().st_size / 1e6
+    typer.echo(f"  {name} {card.version}: {size:.1f} MB, sha256 {card.sha256} verified, runs")
+    return True

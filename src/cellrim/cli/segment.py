@@ -1,0 +1,209 @@
+"""``cellrim segment``: images to labels, overlays and tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cellrim.errors import CellrimError, UsageError
+
+if TYPE_CHECKING:
+    from cellrim.prediction.batch import Existing, Plan, Report
+    from cellrim.prediction.records import Record
+
+
+def segment(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Images, folders (searched recursively) or patterns such as 'plate/*.tif'.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go. Required."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="An embedded model, or a trained one's folder.")
+    ] = "general",
+    diameter: Annotated[
+        float | None,
+        typer.Option(metavar="PX", help="Typical cell diameter in pixels; else estimated."),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(metavar="0,1", help="Channels that show the cells, counted from 0; else all."),
+    ] = None,
+    save: Annotated[
+        str, typer.Option(metavar="KINDS", help="Which results to save.")
+    ] = "labels,overlay,cells",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what an earlier run finished and go on.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Threads; else one per CPU.")
+    ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Segment the image that ships with cellrim.")
+    ] = False,
+) -> None:
+    """Find and measure every cell in images.
+
+    Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, and run.json last.
+    Exit code 0: all images done, 1: some failed, 2: bad usage, nothing was done.
+    """
+    plan = _plan(
+        _inputs(inputs or [], sample=sample),
+        out,
+        model=model,
+        diameter=diameter,
+        channels=parse_channels(channels),
+        save=_parse_save(save),
+        existing=_existing(resume=resume, overwrite=overwrite),
+        threads=threads,
+    )
+    report = _run(plan)
+    _show(report, plan.out)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def parse_channels(text: str | None) -> tuple[int, ...] | None:
+    """Read ``0,2`` as channel numbers.
+
+    Raises
+    ------
+    UsageError
+        If a part is no whole number.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"Expected channel numbers with commas, such as 0,2, but got {text!r}."
+        ) from None
+
+
+def _parse_save(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _existing(*, resume: bool, overwrite: bool) -> Existing:
+    if resume and overwrite:
+        raise UsageError("Expected --resume or --overwrite, but got both.")
+    if resume:
+        return "resume"
+    return "overwrite" if overwrite else "refuse"
+
+
+def _inputs(inputs: list[str], *, sample: bool) -> list[str | Path]:
+    from cellrim.samples import sample_images
+
+    if bool(inputs) == sample:
+        raise UsageError("Expected images, folders or patterns to segment, or --sample.")
+    return list(sample_images()) if sample else list(inputs)
+
+
+def _plan(
+    inputs: list[str | Path],
+    out: Path | None,
+    *,
+    model: str,
+    diameter: float | None,
+    channels: tuple[int, ...] | None,
+    save: tuple[str, ...],
+    existing: Existing,
+    threads: int | None,
+) -> Plan:
+    """Check everything that can be checked before the first image."""
+    from cellrim.prediction.batch import Request, plan_run
+    from cellrim.prediction.inputs import find_jobs
+    from cellrim.prediction.segmenter import load_model
+
+    if out is None:
+        raise UsageError("Expected a folder for the results: -o FOLDER.")
+    try:
+        request = Request(diameter=diameter, channels=channels, save=save)
+        jobs = find_jobs(inputs, out)
+        segmenter = load_model(model, threads=threads)
+        return plan_run(jobs, out, segmenter=segmenter, request=request, existing=existing)
+    except CellrimError as error:
+        raise UsageError(str(error)) from error
+
+
+def _run(plan: Plan) -> Report:
+    from cellrim.prediction.batch import run
+
+    try:
+        with _progress(plan) as show:
+            return run(plan, report=show)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command with --resume goes on from here.", err=True)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _progress(plan: Plan) -> Iterator[Callable[[Record], None]]:
+    """Show a bar with the time left on a terminal, and a line per image anywhere else."""
+    total, done = len(plan.jobs), len(plan.done)
+    if not sys.stderr.isatty():
+        counter = iter(range(done + 1, total + 1))
+        yield lambda record: typer.echo(
+            f"[{next(counter)}/{total}] {describe(record)}", err=record.status == "failed"
+        )
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("Segmenting", total=total - done)
+
+        def show(record: Record) -> None:
+            if record.status == "failed":
+                progress.console.print(f"[red]{escape(describe(record))}[/red]", highlight=False)
+            progress.update(task, advance=1, description=escape(record.target))
+
+        yield show
+
+
+def describe(record: Record) -> str:
+    """Say in one line what became of an image."""
+    if record.status == "failed":
+        return f"{record.target}: failed. {record.error}"
+    seconds = sum(record.seconds.values())
+    return f"{record.target}: {record.cells} cells of about {record.diameter} px, {seconds:.1f} s"
+
+
+def _show(report: Report, out: Path) -> None:
+    cells = sum(record.cells or 0 for record in report.records)
+    before = f" ({report.done_before} done before)" if report.done_before else ""
+    failed = f", {len(report.failed)} failed" if report.failed else ""
+    typer.echo(
+        f"{len(report.records)} images{before}{failed}, {cells} cells, "
+        f"{report.seconds:.1f} s. Results in {out}"
+    )

@@ -1,0 +1,316 @@
+"""Many images in one run: every result written as soon as it is there, no image stops the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from cellrim._version import __version__
+from cellrim.errors import CellrimError, UsageError
+from cellrim.io.images import read_image
+from cellrim.prediction.inputs import OUTPUT_ENDINGS, Job
+from cellrim.prediction.records import (
+    LINES_NAME,
+    RUN_NAME,
+    Fingerprint,
+    Record,
+    append_record,
+    finish,
+    read_records,
+    remove,
+    start_lines,
+)
+from cellrim.prediction.result import Result
+from cellrim.prediction.segmenter import Segmenter
+
+Existing = Literal["refuse", "resume", "overwrite"]
+"""What to do with results that are there already."""
+
+_PACKAGES = ("numpy", "scipy", "scikit-image", "tifffile", "imagecodecs", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for, the same for every image of a run.
+
+    Parameters
+    ----------
+    diameter
+        Typical cell diameter in pixels; estimated for each image where None.
+    channels
+        Channels to use; all where None.
+    save
+        Kinds of results: keys of :data:`~cellrim.prediction.inputs.OUTPUT_ENDINGS`.
+
+    Raises
+    ------
+    UsageError
+        If a value cannot work with any image.
+    """
+
+    diameter: float | None = None
+    channels: tuple[int, ...] | None = None
+    save: tuple[str, ...] = tuple(OUTPUT_ENDINGS)
+
+    def __post_init__(self) -> None:
+        if self.diameter is not None and not 0 < self.diameter < float("inf"):
+            raise UsageError(f"Expected a diameter above 0 pixels, but got {self.diameter}.")
+        if self.channels is not None and not _are_channels(self.channels):
+            raise UsageError(
+                "Expected one to three different channel numbers from 0 on, but got "
+                f"{list(self.channels)}."
+            )
+        unknown = [kind for kind in self.save if kind not in OUTPUT_ENDINGS]
+        if unknown or not self.save:
+            raise UsageError(
+                f"Expected what to save out of {', '.join(OUTPUT_ENDINGS)}, but got "
+                f"{', '.join(unknown) or 'nothing'}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did: one record per image in the order of the jobs, and how many were new."""
+
+    records: tuple[Record, ...]
+    done_before: int
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[Record, ...]:
+        """Records of images without results."""
+        return tuple(r for r in self.records if r.status == "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that has been checked and can start: what to do, and what is done already."""
+
+    jobs: tuple[Job, ...]
+    out: Path
+    request: Request
+    segmenter: Segmenter
+    done: Mapping[str, Record]
+
+
+def plan_run(
+    jobs: Sequence[Job],
+    out: Path,
+    *,
+    segmenter: Segmenter,
+    request: Request,
+    existing: Existing = "refuse",
+) -> Plan:
+    """Check that a run can work, before any work.
+
+    Parameters
+    ----------
+    jobs
+        From :func:`~cellrim.prediction.inputs.find_jobs`.
+    out
+        The output folder; may be there already.
+    segmenter
+        The model.
+    request
+        What is asked for.
+    existing
+        ``refuse`` results that are there, ``resume`` after images whose results are there and
+        came from the same file and the same request, or ``overwrite`` all.
+
+    Raises
+    ------
+    UsageError
+        If the output folder is a file, or holds results and ``existing`` is ``refuse``.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"Expected a folder for the results, but {out} is a file.")
+    done: dict[str, Record] = {}
+    if existing == "refuse":
+        _refuse_existing(jobs, out)
+    elif existing == "resume":
+        asked = _request_hash(segmenter, request)
+        before = read_records(out)
+        for job in jobs:
+            record = before.get(job.target.as_posix())
+            if record is not None and _is_done(record, job, out, asked):
+                done[record.target] = record
+    return Plan(tuple(jobs), out, request, segmenter, done)
+
+
+def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report:
+    """Segment every image of a plan that is not done.
+
+    Parameters
+    ----------
+    plan
+        From :func:`plan_run`.
+    report
+        Called after each image.
+
+    Returns
+    -------
+    Report
+        Also written as ``run.json`` into the output folder, last.
+
+    Raises
+    ------
+    OutputError
+        If the output folder cannot be written. An image that fails does not raise: its record
+        says why.
+    """
+    begun, clock = datetime.now(UTC), time.perf_counter()
+    start_lines(plan.out, list(plan.done.values()))
+    asked = _request_hash(plan.segmenter, plan.request)
+    records = []
+    for job in plan.jobs:
+        record = plan.done.get(job.target.as_posix())
+        if record is None:
+            record = _do(job, plan, asked)
+            append_record(plan.out, record)
+            if report is not None:
+                report(record)
+        records.append(record)
+    result = Report(tuple(records), len(plan.done), time.perf_counter() - clock)
+    finish(plan.out, _summary(plan, result, begun))
+    return result
+
+
+def _do(job: Job, plan: Plan, asked: str) -> Record:
+    """Segment one image and save its results; whatever goes wrong becomes the record's error."""
+    outputs = job.outputs(plan.out)
+    source, target = str(job.source.absolute()), job.target.as_posix()
+    seconds: dict[str, float] = {}
+    try:
+        for path in outputs.values():  # results of an earlier run would not fit the new ones
+            remove(path)
+        fingerprint = _fingerprint(job.source, asked)
+        with _Timed(seconds, "read"):
+            image = read_image(job.source)
+        with _Timed(seconds, "segment"):
+            result = plan.segmenter.segment(
+                image, channels=plan.request.channels, diameter=plan.request.diameter
+            )
+        with _Timed(seconds, "save"):
+            _save(result, outputs, plan.request.save)
+    except CellrimError as error:
+        return Record(source=source, target=target, status="failed", error=str(error))
+    except Exception as error:  # also MemoryError: one image must never stop the others
+        text = f"Unexpected {type(error).__name__} with {job.source}: {error}"
+        return Record(source=source, target=target, status="failed", error=text)
+    return Record(
+        source=source,
+        target=target,
+        status="ok",
+        outputs=tuple(outputs[k].relative_to(plan.out).as_posix() for k in plan.request.save),
+        cells=result.count,
+        diameter=round(result.diameter, 3),
+        seconds=seconds,
+        fingerprint=fingerprint,
+    )
+
+
+def _save(result: Result, outputs: Mapping[str, Path], kinds: Sequence[str]) -> None:
+    writers = {
+        "labels": result.save_labels,
+        "overlay": result.save_overlay,
+        "cells": result.save_cells,
+    }
+    for kind in kinds:
+        writers[kind](outputs[kind])
+
+
+class _Timed:
+    """Write the seconds a block takes into a dict."""
+
+    def __init__(self, into: dict[str, float], name: str) -> None:
+        self._into, self._name = into, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._into[self._name] = round(time.perf_counter() - self._start, 4)
+
+
+def _refuse_existing(jobs: Sequence[Job], out: Path) -> None:
+    there = [out / name for name in (RUN_NAME, LINES_NAME)]
+    there += [path for job in jobs for path in job.outputs(out).values()]
+    found = next((path for path in there if path.exists()), None)
+    if found is not None:
+        raise UsageError(
+            f"{found} is there already: --resume keeps what is done and goes on, --overwrite "
+            "replaces it, or choose another output folder."
+        )
+
+
+def _is_done(record: Record, job: Job, out: Path, asked: str) -> bool:
+    if record.status != "ok" or record.source != str(job.source.absolute()):
+        return False
+    if not record.outputs or not all((out / path).is_file() for path in record.outputs):
+        return False
+    try:
+        return record.fingerprint == _fingerprint(job.source, asked)
+    except OSError:
+        return False
+
+
+def _fingerprint(source: Path, asked: str) -> Fingerprint:
+    about = source.stat()
+    return Fingerprint(size=about.st_size, modified_ns=about.st_mtime_ns, request=asked)
+
+
+def _request_hash(segmenter: Segmenter, request: Request) -> str:
+    """Identify all that results depend on besides the image."""
+    parts = {
+        "cellrim": __version__,
+        "card": segmenter.card.model_dump(mode="json"),
+        "options": _options(request),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _options(request: Request) -> dict[str, object]:
+    return {
+        "diameter": request.diameter,
+        "channels": request.channels,
+        "save": sorted(set(request.save)),
+    }
+
+
+def _summary(plan: Plan, result: Report, begun: datetime) -> dict[str, object]:
+    card = plan.segmenter.card
+    return {
+        "format": 1,
+        "cellrim": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version_of(name) for name in _PACKAGES},
+        "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
+        "options": _options(plan.request),
+        "begun": begun.isoformat(timespec="seconds"),
+        "seconds": round(result.seconds, 3),
+        "images": len(result.records),
+        "done_before": result.done_before,
+        "failed": len(result.failed),
+        "cells": sum(r.cells or 0 for r in result.records),
+        "files": [r.model_dump(mode="json") for r in result.records],
+    }
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _are_channels(channels: tuple[int, ...]) -> bool:
+    return 1 <= len(channels) <= 3 and min(channels) >= 0 and len(set(channels)) == len(channels)

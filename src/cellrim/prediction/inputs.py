@@ -1,0 +1,194 @@
+"""Which images a run takes, and where the results of each go. All of it before any work."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+from cellrim.errors import UsageError
+from cellrim.io.images import IMAGE_SUFFIXES
+
+OUTPUT_ENDINGS = {"labels": "_labels.tif", "overlay": "_overlay.png", "cells": "_cells.csv"}
+"""What a run can save for each image, and how the file's name goes on after the image's stem."""
+
+_MAGIC = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image of a run.
+
+    Parameters
+    ----------
+    source
+        The image file.
+    target
+        Path below the output folder, without suffix, to which :data:`OUTPUT_ENDINGS` are added.
+    root
+        The folder that was asked for; ``target`` follows the path below it.
+    named
+        Whether the file itself was asked for, not a folder or pattern.
+    """
+
+    source: Path
+    target: PurePath
+    root: Path
+    named: bool = False
+
+    def outputs(self, folder: Path) -> dict[str, Path]:
+        """Return the path of each kind of result."""
+        base = folder / self.target
+        return {kind: base.with_name(base.name + end) for kind, end in OUTPUT_ENDINGS.items()}
+
+
+def find_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[Job, ...]:
+    """Find the images that are asked for and name their results.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders (searched recursively for the known suffixes; hidden entries are left out)
+        and patterns with ``*``, ``?``, ``[...]`` and ``**``.
+    out
+        The output folder. Nothing below it is an input, and no file that is a result of another
+        input is one, so that a run can be repeated into the folder of the images.
+
+    Returns
+    -------
+    tuple of Job
+        In the order of the inputs, sorted within each; every file once. Results are named after
+        the path below the input folder. Where two images would get one name, those that differ
+        in their suffix keep it (``a.png``, ``a.tif``), and those of two folders get the folder's
+        name in front.
+
+    Raises
+    ------
+    UsageError
+        If an input does not exist or holds no image, if results would overwrite an image that was
+        named, or if two images would still write the same file.
+    """
+    jobs: dict[Path, Job] = {}
+    for given in inputs:
+        for job in _expand(given, out):
+            jobs.setdefault(job.source.resolve(), job)
+    named = _name(list(jobs.values()))
+    kept = _without_results(named, out)
+    if not kept:
+        raise UsageError(
+            f"Expected images ({', '.join(IMAGE_SUFFIXES)}), but found none in: "
+            f"{', '.join(map(str, inputs))}."
+        )
+    _check_unique(kept)
+    return tuple(kept)
+
+
+def _expand(given: str | Path, out: Path) -> Iterator[Job]:
+    path = Path(given)
+    if path.is_dir():
+        yield from _walk(path, path, out)
+    elif path.exists():
+        yield Job(path, PurePath(path.stem), path.parent, named=True)
+    elif _MAGIC & set(str(given)):
+        yield from _match(str(given), out)
+    else:
+        raise UsageError(f"Expected an image, a folder or a pattern, but {given} does not exist.")
+
+
+def _walk(folder: Path, root: Path, out: Path) -> Iterator[Job]:
+    skipped = out.resolve()
+    for here, folders, files in os.walk(folder):
+        at = Path(here)
+        # The output folder may be the input folder itself; only what lies below is left out.
+        folders[:] = sorted(
+            f for f in folders if not f.startswith(".") and (at / f).resolve() != skipped
+        )
+        for name in sorted(files):
+            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
+                source = at / name
+                yield Job(source, source.relative_to(root).with_suffix(""), root)
+
+
+def _match(pattern: str, out: Path) -> Iterator[Job]:
+    root = _fixed_part(pattern)
+    # Path.glob takes no absolute patterns and matches hidden files.
+    found = [Path(p) for p in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
+    if not found:
+        raise UsageError(f"Expected images, but nothing matches {pattern}.")
+    for path in found:
+        if path.is_dir() and "**" not in pattern:
+            yield from _walk(path, root, out)
+        elif _is_image(path) and not _is_below(path, out, root):
+            yield Job(path, path.relative_to(root).with_suffix(""), root)
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _is_below(path: Path, out: Path, root: Path) -> bool:
+    skipped = out.resolve()
+    return skipped != root.resolve() and skipped in path.resolve().parents
+
+
+def _fixed_part(pattern: str) -> Path:
+    parts = Path(pattern).parts
+    fixed = []
+    for part in parts:
+        if _MAGIC & set(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def _name(jobs: list[Job]) -> list[Job]:
+    """Make targets differ: by the suffix within a folder, by the folder's name between folders."""
+    within = _crowded((job.root, job.target) for job in jobs)
+    jobs = [
+        replace(job, target=job.target.with_name(job.source.name))
+        if (job.root, _folded(job.target)) in within
+        else job
+        for job in jobs
+    ]
+    if not _crowded((Path(), job.target) for job in jobs):
+        return jobs
+    return [replace(job, target=PurePath(job.root.resolve().name) / job.target) for job in jobs]
+
+
+def _crowded(keys: Iterable[tuple[Path, PurePath]]) -> set[tuple[Path, str]]:
+    counts = Counter((root, _folded(target)) for root, target in keys)
+    return {key for key, count in counts.items() if count > 1}
+
+
+def _folded(target: PurePath) -> str:
+    """Compare as file systems that ignore case do."""
+    return target.as_posix().casefold()
+
+
+def _without_results(jobs: list[Job], out: Path) -> list[Job]:
+    """Leave out files that are results of other inputs, as on a second run into one folder."""
+    results = {path.resolve() for job in jobs for path in job.outputs(out).values()}
+    kept = []
+    for job in jobs:
+        if job.source.resolve() not in results:
+            kept.append(job)
+        elif job.named:
+            raise UsageError(
+                f"{job.source} is asked for as an image, but the results of another input would "
+                "overwrite it: choose another output folder."
+            )
+    return kept
+
+
+def _check_unique(jobs: list[Job]) -> None:
+    first: dict[str, Job] = {}
+    for job in jobs:
+        other = first.setdefault(_folded(job.target), job)
+        if other is not job:
+            raise UsageError(
+                f"{other.source} and {job.source} would write the same files: run them with "
+                "different output folders."
+            )

@@ -1,0 +1,147 @@
+"""What a run has done so far, kept so that it survives a kill at any moment.
+
+Each finished image is one line in ``run.jsonl``, written after its results have their names. At
+the end everything goes into ``run.json`` and the lines are removed. A torn last line, which a kill
+leaves, does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cellrim.errors import OutputError
+from cellrim.io.atomic import atomic_path
+
+RUN_NAME = "run.json"
+LINES_NAME = "run.jsonl"
+
+
+class Fingerprint(BaseModel):
+    """Equal fingerprints make equal results: the file as it was, and all that was asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    size: int
+    modified_ns: int
+    request: str
+
+
+class Record(BaseModel):
+    """What became of one image.
+
+    Parameters
+    ----------
+    source, target
+        The image file, absolute, and where its results are, below the output folder.
+    status
+        ``ok`` or ``failed``.
+    outputs
+        Result files, relative to the output folder.
+    cells, diameter
+        Number of cells and the diameter used, in pixels; only of images that are ok.
+    seconds
+        Time of each step.
+    error
+        Why it failed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    target: str
+    status: Literal["ok", "failed"]
+    outputs: tuple[str, ...] = ()
+    cells: Annotated[int, Field(ge=0)] | None = None
+    diameter: float | None = None
+    seconds: dict[str, float] = Field(default_factory=dict)
+    error: str | None = None
+    fingerprint: Fingerprint | None = None
+
+
+def read_records(folder: Path) -> dict[str, Record]:
+    """Read what earlier runs into this folder finished, by target; later lines win."""
+    records = {}
+    for text in [*_finished_lines(folder / RUN_NAME), *_lines(folder / LINES_NAME)]:
+        with suppress(ValidationError):
+            record = Record.model_validate_json(text)
+            records[record.target] = record
+    return records
+
+
+def start_lines(folder: Path, records: list[Record]) -> None:
+    """Begin a run with these records done, and remove the summary of the run before.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written.
+    """
+    with atomic_path(folder / LINES_NAME) as partial:
+        partial.write_text("".join(r.model_dump_json() + "\n" for r in records), encoding="utf-8")
+    remove(folder / RUN_NAME)
+
+
+def append_record(folder: Path, record: Record) -> None:
+    """Add one record, on the disk when this returns.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    path = folder / LINES_NAME
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(record.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def finish(folder: Path, summary: dict[str, object]) -> None:
+    """Write ``run.json`` and remove the lines, which it holds.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with atomic_path(folder / RUN_NAME) as partial:
+        partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    remove(folder / LINES_NAME)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _finished_lines(path: Path) -> list[str]:
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return [json.dumps(record) for record in files]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

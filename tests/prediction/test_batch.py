@@ -1,0 +1,225 @@
+import json
+import os
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from cellrim.errors import UsageError
+from cellrim.io.labels import read_labels
+from cellrim.prediction import Segmenter
+from cellrim.prediction.batch import Request, plan_run, run
+from cellrim.prediction.inputs import find_jobs
+
+LABELS = Request(save=("labels",))
+
+
+@pytest.fixture
+def folder(tmp_path, discs):
+    images = tmp_path / "in"
+    (images / "sub").mkdir(parents=True)
+    for name, radius in (("a.png", 8), ("b.png", 8), ("sub/a.png", 7)):
+        (images / name).write_bytes(imagecodecs.png_encode(discs((80, 90), radius)))
+    return images
+
+
+@pytest.fixture
+def segmenter(oracle, card_with):
+    return Segmenter(oracle(16.0), card_with())
+
+
+def _plan(folder, segmenter, request=LABELS, **kwargs):
+    out = folder.parent / "out"
+    return plan_run(find_jobs([folder], out), out, segmenter=segmenter, request=request, **kwargs)
+
+
+def _summary(folder):
+    return json.loads((folder.parent / "out" / "run.json").read_text())
+
+
+def test_writes_all_results_and_run_json_last(folder, segmenter):
+    plan = _plan(folder, segmenter, Request())
+    seen = []
+    report = run(plan, report=seen.append)
+    out = plan.out
+    assert [r.target for r in seen] == ["a", "b", "sub/a"]
+    assert not report.failed
+    written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    ends = ("_labels.tif", "_overlay.png", "_cells.csv")
+    assert written == {s + e for s in ("a", "b", "sub/a") for e in ends} | {"run.json"}
+    newest = max(p.stat().st_mtime_ns for p in out.rglob("*_*"))
+    assert (out / "run.json").stat().st_mtime_ns >= newest
+    summary = _summary(folder)
+    assert summary["model"]["sha256"] == segmenter.card.sha256
+    assert summary["images"] == 3
+    assert summary["options"] == {
+        "diameter": None,
+        "channels": None,
+        "save": ["cells", "labels", "overlay"],
+    }
+    for record in summary["files"]:
+        labels = read_labels(out / record["outputs"][0])
+        assert record["cells"] == labels.max() > 0
+        assert set(record["seconds"]) == {"read", "segment", "save"}
+
+
+def test_a_broken_file_is_named_and_the_rest_goes_on(folder, segmenter):
+    (folder / "aa.tif").write_bytes(b"II*\0broken")
+    report = run(_plan(folder, segmenter))
+    [failed] = report.failed
+    assert failed.target == "aa"
+    assert "aa.tif" in failed.error
+    assert len(report.records) == 4
+    assert _summary(folder)["failed"] == 1
+
+
+def test_a_bug_in_one_image_does_not_stop_the_others(folder, segmenter, monkeypatch):
+    predict = segmenter.backend.predict
+    calls = []
+
+    def fails_once(batch):
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError("too large")
+        return predict(batch)
+
+    monkeypatch.setattr(segmenter.backend, "predict", fails_once)
+    report = run(_plan(folder, segmenter))
+    [failed] = report.failed
+    assert "MemoryError" in failed.error
+    assert "a.png" in failed.error
+
+
+def test_results_that_are_there_are_refused_before_any_work(folder, segmenter):
+    run(_plan(folder, segmenter))
+    with pytest.raises(UsageError, match="--resume"):
+        _plan(folder, segmenter)
+    (folder.parent / "out" / "run.json").unlink()
+    with pytest.raises(UsageError, match="--overwrite"):
+        _plan(folder, segmenter)
+
+
+class Killed(BaseException):
+    """As sudden as a kill: nothing in the run may catch it."""
+
+
+def _killed_after(count):
+    seen = []
+
+    def report(record):
+        seen.append(record)
+        if len(seen) == count:
+            raise Killed
+
+    return report
+
+
+def test_a_killed_run_goes_on_without_doing_anything_twice(folder, segmenter):
+    with pytest.raises(Killed):
+        run(_plan(folder, segmenter), report=_killed_after(2))
+    out = folder.parent / "out"
+    assert not (out / "run.json").exists()
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*_labels.tif")}
+    assert len(before) == 2
+    lines = (out / "run.jsonl").read_text()
+    (out / "run.jsonl").write_text(lines + '{"source": "torn')
+    seen = []
+    report = run(_plan(folder, segmenter, existing="resume"), report=seen.append)
+    assert [r.target for r in seen] == ["sub/a"]
+    assert report.done_before == 2
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+    assert not (out / "run.jsonl").exists()
+    assert [f["target"] for f in _summary(folder)["files"]] == ["a", "b", "sub/a"]
+
+
+def test_a_finished_run_takes_new_images(folder, segmenter, discs):
+    run(_plan(folder, segmenter))
+    (folder / "c.png").write_bytes(imagecodecs.png_encode(discs((70, 70), 8)))
+    seen = []
+    run(_plan(folder, segmenter, existing="resume"), report=seen.append)
+    assert [r.target for r in seen] == ["c"]
+    assert _summary(folder)["images"] == 4
+
+
+def test_resume_redoes_what_changed(folder, segmenter, discs, oracle, card_with):
+    def redone(**kwargs):
+        seen = []
+        run(
+            _plan(folder, kwargs.pop("model", segmenter), existing="resume", **kwargs),
+            report=seen.append,
+        )
+        return [r.target for r in seen]
+
+    run(_plan(folder, segmenter))
+    assert redone() == []
+    (folder / "b.png").write_bytes(imagecodecs.png_encode(discs((81, 90), 8)))
+    assert redone() == ["b"]
+    os.utime(folder / "a.png", ns=(1, 1))
+    assert redone() == ["a"]
+    (folder.parent / "out" / "sub" / "a_labels.tif").unlink()
+    assert redone() == ["sub/a"]
+    everything = ["a", "b", "sub/a"]
+    assert redone(request=Request(save=("labels",), diameter=16.0)) == everything
+    other = Segmenter(oracle(16.0), card_with(sha256="1" * 64))
+    assert redone(model=other) == everything
+    assert redone(model=other) == []
+
+
+def test_resume_tries_failed_images_again(folder, segmenter, discs):
+    (folder / "b.png").write_bytes(b"")
+    assert len(run(_plan(folder, segmenter)).failed) == 1
+    (folder / "b.png").write_bytes(imagecodecs.png_encode(discs((80, 90), 8)))
+    seen = []
+    report = run(_plan(folder, segmenter, existing="resume"), report=seen.append)
+    assert [r.target for r in seen] == ["b"]
+    assert not report.failed
+
+
+def test_overwrite_leaves_no_results_of_the_run_before(folder, segmenter):
+    run(_plan(folder, segmenter, Request(save=("labels", "overlay"))))
+    (folder / "a.png").write_bytes(b"")
+    report = run(_plan(folder, segmenter, existing="overwrite"))
+    assert len(report.failed) == 1
+    out = folder.parent / "out"
+    written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    assert written == {"b_labels.tif", "sub/a_labels.tif", "run.json"}
+
+
+def test_the_output_may_be_the_input_folder(folder, segmenter):
+    jobs = find_jobs([folder], folder)
+    run(plan_run(jobs, folder, segmenter=segmenter, request=Request()))
+    again = find_jobs([folder], folder)
+    assert again == jobs
+    plan = plan_run(again, folder, segmenter=segmenter, request=Request(), existing="resume")
+    assert len(plan.done) == 3
+
+
+def test_an_output_that_is_a_file(folder, segmenter):
+    (folder.parent / "out").write_text("in the way")
+    with pytest.raises(UsageError, match="is a file"):
+        _plan(folder, segmenter)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"diameter": 0.0},
+        {"diameter": float("nan")},
+        {"channels": ()},
+        {"channels": (-1,)},
+        {"channels": (0, 0)},
+        {"channels": (0, 1, 2, 3)},
+        {"save": ()},
+        {"save": ("labels", "everything")},
+    ],
+)
+def test_requests_that_cannot_work(values):
+    with pytest.raises(UsageError, match="Expected"):
+        Request(**values)
+
+
+def test_results_do_not_depend_on_the_order(folder, segmenter):
+    run(_plan(folder, segmenter))
+    out = folder.parent / "out"
+    alone = segmenter.segment(imagecodecs.png_decode((folder / "b.png").read_bytes()))
+    np.testing.assert_array_equal(read_labels(out / "b_labels.tif"), alone.labels)
