@@ -12,7 +12,9 @@ from cellrim.io.rle import (
     decode_sartorius,
     decompress_counts,
     encode_coco,
+    encode_coco_labels,
     encode_sartorius,
+    encode_sartorius_labels,
 )
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
@@ -58,6 +60,21 @@ def test_coco_is_pycocotools_and_comes_back(mask):
     np.testing.assert_array_equal(decompress_counts(theirs), counts)
     np.testing.assert_array_equal(decode_coco(theirs, mask.shape), mask)
     np.testing.assert_array_equal(decode_coco(counts.tolist(), mask.shape), mask)
+
+
+@given(
+    hnp.arrays(
+        np.int32,
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
+        elements=st.integers(0, 4),
+    )
+)
+def test_labels_are_encoded_instance_by_instance(labels):
+    ids = np.unique(labels[labels > 0])
+    assert encode_sartorius_labels(labels) == [encode_sartorius(labels == i) for i in ids]
+    for counts, i in zip(encode_coco_labels(labels), ids, strict=True):
+        theirs = coco.encode(np.asfortranarray((labels == i).astype(np.uint8)))["counts"].decode()
+        assert compress_counts(counts) == theirs
 
 
 @pytest.mark.parametrize("mask", SPECIAL.values(), ids=SPECIAL.keys())

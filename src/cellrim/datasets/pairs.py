@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cellrim.datasets.base import Listing, Problem, Sample
@@ -98,14 +98,20 @@ def _rows(index: Path) -> Sequence[Row]:
 
 
 def _folder(row: Row) -> str:
-    return row["image"].split("/", 1)[0]
+    return PurePosixPath(row["image"]).parts[0] if row["image"] else ""
+
+
+def _name(row: Row) -> str:
+    """Path of the image below its ``images/`` folder, without suffix."""
+    _, _, below = row["image"].rpartition("/images/")
+    return Path(below or row["image"]).with_suffix("").as_posix()
 
 
 def _from_rows(dataset: str, parent: Path, rows: Sequence[Row]) -> Listing:
     samples, problems = [], []
     for row in rows:
         image, labels = parent / row["image"], parent / row["labels"]
-        name = Path(row["image"]).stem
+        name = _name(row)
         problem = _problem(f"{row['dataset']}/{name}", image, labels)
         if problem:
             problems.append(problem)

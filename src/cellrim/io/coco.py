@@ -72,9 +72,25 @@ def encode_segmentation(mask: Mask, *, compressed: bool = True) -> dict[str, Any
     InputError
         If the mask is not a bool array with axes ``YX``.
     """
-    counts = encode_coco(mask)
+    return segmentation_of_counts(encode_coco(mask), mask.shape[:2], compressed=compressed)
+
+
+def segmentation_of_counts(
+    counts: NDArray[np.int64], shape: tuple[int, int], *, compressed: bool = True
+) -> dict[str, Any]:
+    """Write COCO counts as the ``segmentation`` of an annotation.
+
+    Parameters
+    ----------
+    counts
+        See :func:`cellrim.io.rle.encode_coco`.
+    shape
+        Height and width of the image.
+    compressed
+        Whether ``counts`` becomes a string or a list.
+    """
     return {
-        "size": [int(mask.shape[0]), int(mask.shape[1])],
+        "size": [int(shape[0]), int(shape[1])],
         "counts": compress_counts(counts) if compressed else counts.tolist(),
     }
 

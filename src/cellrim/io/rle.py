@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.core.labels import Labels
 from cellrim.errors import DatasetError, InputError
 
 Mask = NDArray[np.bool_]
@@ -49,10 +50,22 @@ def encode_sartorius(mask: Mask) -> str:
     >>> encode_sartorius(np.array([[1, 0, 1], [1, 0, 0]], bool))
     '1 1 3 2'
     """
-    edges = np.flatnonzero(np.diff(_checked(mask).ravel(), prepend=False, append=False))
-    runs = edges.reshape(-1, 2)
-    pairs = np.stack([runs[:, 0] + 1, runs[:, 1] - runs[:, 0]], axis=1)
-    return " ".join(map(str, pairs.ravel().tolist()))
+    texts = encode_sartorius_labels(_checked(mask).astype(np.int32))
+    return texts[0] if texts else ""
+
+
+def encode_sartorius_labels(labels: Labels) -> list[str]:
+    """Encode each instance of a label image, in the order of the ids.
+
+    Parameters
+    ----------
+    labels
+        int32, axes ``YX``; 0 is background.
+    """
+    return [
+        " ".join(map(str, np.stack([starts + 1, lengths], axis=1).ravel().tolist()))
+        for starts, lengths in _runs(labels.ravel())
+    ]
 
 
 def decode_sartorius(text: str, shape: tuple[int, int]) -> Mask:
@@ -115,9 +128,25 @@ def encode_coco(mask: Mask) -> NDArray[np.int64]:
     >>> encode_coco(np.array([[1, 0], [1, 1]], bool))
     array([0, 2, 1, 1])
     """
-    flat = _checked(mask).ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat, prepend=False))
-    return np.diff(edges, prepend=0, append=flat.size).astype(np.int64)
+    every = encode_coco_labels(_checked(mask).astype(np.int32))
+    return every[0] if every else np.array([mask.size])
+
+
+def encode_coco_labels(labels: Labels) -> list[NDArray[np.int64]]:
+    """Encode each instance of a label image as COCO counts, in the order of the ids.
+
+    Parameters
+    ----------
+    labels
+        int32, axes ``YX``; 0 is background.
+    """
+    every = []
+    for starts, lengths in _runs(labels.ravel(order="F")):
+        edges = np.stack([starts, starts + lengths], axis=1).ravel()
+        counts = np.diff(edges, prepend=0)
+        rest = labels.size - edges[-1]
+        every.append(np.append(counts, rest) if rest else counts)
+    return every
 
 
 def decode_coco(counts: Sequence[int] | NDArray[np.int64] | str, shape: tuple[int, int]) -> Mask:
@@ -216,6 +245,19 @@ def decompress_counts(text: str) -> NDArray[np.int64]:
     for first in (1, 2):  # from the fourth on, each is the difference to the one before the last
         values[first::2] = np.cumsum(values[first::2])
     return values
+
+
+def _runs(flat: NDArray[np.int32]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Find starts (from 0) and lengths of the runs of each id above 0, in order of the ids."""
+    first = np.flatnonzero(np.diff(flat, prepend=-1))
+    lengths = np.diff(first, append=flat.size)
+    ids = flat[first]
+    order = np.argsort(ids, kind="stable")
+    order = order[ids[order] > 0]
+    cuts = np.flatnonzero(np.diff(ids[order])) + 1
+    if len(order) == 0:
+        return []
+    return list(zip(np.split(first[order], cuts), np.split(lengths[order], cuts), strict=True))
 
 
 def _checked(mask: Mask) -> Mask:
