@@ -1,4 +1,4 @@
-"""``python -m cellrim``, for launchers such as torchrun."""
+"""``python -m cellrim`` is the command ``cellrim``."""
 
 from cellrim.cli.main import run
 

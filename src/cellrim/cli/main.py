@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from cellrim._version import __version__
+from cellrim.cli import datasets
 from cellrim.cli.doctor import doctor
 from cellrim.cli.segment import segment
+from cellrim.cli.train import train
 from cellrim.errors import CellrimError, UsageError
 
 EXIT_FAILED = 1
@@ -25,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(segment)
+app.command()(train)
+app.add_typer(datasets.app, name="datasets")
 app.command()(doctor)
 
 
