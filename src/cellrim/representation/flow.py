@@ -29,8 +29,9 @@ _FAR = np.float32(1e9)
 _SETTLED = np.float32(1e-3)
 # Straight neighbours in opposite pairs (y, then x), then the diagonals.
 _NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
-# A unit vector times _STEP, rounded, is the nearest of the eight neighbours (22.5 degrees apart).
-_SPECK = 0.1  # of the instance's area
+# Pieces below this share of their instance are slips of a pen.
+_SPECK = 0.1
+# A unit vector times this, rounded, is the nearest of the eight neighbours.
 _STEP = 1.3065629648763766
 # 2**9 = 512 steps, longer than any path inside a cell at the canonical scale.
 _DOUBLINGS = 9
@@ -96,7 +97,9 @@ def encode(labels: Labels, canonical_diameter: float) -> NDArray[np.float32]:
 
 def _pieces(labels: Labels) -> Labels:
     """Label each connected piece of each instance with an id of its own, without the specks."""
-    pieces: Labels = connected_components(labels, connectivity=2).astype(np.int32)
+    pieces: Labels = connected_components(  # type: ignore[no-untyped-call]
+        labels, connectivity=2
+    ).astype(np.int32)
     inside = np.flatnonzero(labels)
     owner = np.zeros(int(pieces.max()) + 1, np.int32)
     owner[pieces.ravel()[inside]] = labels.ravel()[inside]
@@ -178,7 +181,7 @@ def _geodesic_distance(
     count = neighbours.shape[1]
     distance = np.full(count + 1, _FAR, np.float32)
     distance[centres] = 0
-    changed = centres
+    changed: NDArray[np.intp] = centres.astype(np.intp)
     touched = np.zeros(count + 1, bool)
     while len(changed):
         touched[:] = False
@@ -209,7 +212,7 @@ def _eikonal_update(around: NDArray[np.float32]) -> NDArray[np.float32]:
 def _downhill(
     distance: NDArray[np.float32], neighbours: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Unit vector (y, x) along the upwind gradient: only ever towards pixels of the same cell."""
+    """Compute unit vectors (y, x) down the upwind gradient: only ever towards pixels of the same cell."""
     here = distance[:-1]
     around = distance[neighbours]
     fall = np.maximum(here - around, 0)
@@ -264,7 +267,7 @@ def decode(maps: NDArray[np.float32], options: DecodeOptions | None = None) -> L
 def _next_node(
     maps: NDArray[np.float32], foreground: NDArray[np.bool_], nodes: NDArray[np.intp]
 ) -> NDArray[np.int32]:
-    """Index into ``nodes`` of the pixel one step down the flow; itself where that leaves the cell."""
+    """Index into ``nodes`` of the pixel one step down the flow; itself if that is background."""
     height, width = foreground.shape
     flat = maps.reshape(len(maps), -1)
     flow_y, flow_x = flat[1, nodes], flat[2, nodes]

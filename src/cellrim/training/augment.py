@@ -80,9 +80,9 @@ def _illuminate(image: Pixels, rng: np.random.Generator) -> Pixels:
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     a, b, c = rng.normal(0, 0.25, 3).astype(np.float32)
     field = a * y + b * x + c * (y * y + x * x - 0.66)
-    if rng.random() < 0.5:
-        return image * np.exp(field)[:, :, None]
-    return image + 0.6 * field[:, :, None]
+    change = field[:, :, None]
+    varied: Pixels = image * np.exp(change) if rng.random() < 0.5 else image + 0.6 * change
+    return varied
 
 
 def _noise(image: Pixels, rng: np.random.Generator) -> Pixels:

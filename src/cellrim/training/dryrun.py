@@ -48,7 +48,7 @@ class Outlook:
         if len(self.problems) > 10:
             lines.append(f"... and {len(self.problems) - 10} problems more")
         lines.append(
-            f"about {self.seconds / 3600:.1f} hours and {self.memory / 2**30:.1f} GB on this machine"
+            f"about {self.seconds / 3600:.1f} hours and {self.memory / 2**30:.1f} GB of memory here"
         )
         return "\n".join(lines)
 

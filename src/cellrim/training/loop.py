@@ -96,8 +96,8 @@ class Trainer:
         self._half = half_precision(self.device)
         torch.manual_seed(recipe.training.seed)
         shape = UNetShape(recipe.model.widths, recipe.model.rim)
-        self.model = UNet(shape).to(self.device, memory_format=torch.channels_last)
-        self.average = UNet(shape).to(self.device, memory_format=torch.channels_last)
+        self.model = _channels_last(UNet(shape).to(self.device))
+        self.average = _channels_last(UNet(shape).to(self.device))
         self.average.load_state_dict(self.model.state_dict())
         self._parallel: nn.Module = self.model
         if self.world > 1:
@@ -205,7 +205,7 @@ class Trainer:
         return self.progress >= 1
 
     def try_steps(self, count: int) -> None:
-        """Take a few steps without writing anything, to see that they work and how long they take."""
+        """Take a few steps without writing anything, to see that they work."""
         tally = _Tally(self.device)
         for _, batch in zip(range(count), self._batches(), strict=False):
             self._step(batch, tally)
@@ -232,7 +232,7 @@ class Trainer:
             maps = self._parallel(image.contiguous(memory_format=torch.channels_last))
         losses = map_loss(maps, kind, target, self.recipe.training)
         self._optimiser.zero_grad(set_to_none=True)
-        self._scaler.scale(losses.total).backward()
+        torch.autograd.backward(self._scaler.scale(losses.total))
         self._scaler.unscale_(self._optimiser)
         nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
         self._scaler.step(self._optimiser)
@@ -360,7 +360,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
-    """The 16-bit type to compute in, or None where the processor has none that is fast."""
+    """Choose the 16-bit type to compute in, or None where the processor has none that is fast."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -377,9 +377,15 @@ def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
 def _distributed(model: nn.Module, device: torch.device) -> nn.Module:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(model) if device.type == "cuda" else model
     ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(synchronised, device_ids=ids)
+    return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+
+
+def _channels_last(model: UNet) -> UNet:
+    for weight in model.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return model
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def map_loss(maps: Tensor, kind: Tensor, target: Tensor, settings: TrainingPart)
 
 
 def overlap_counts(maps: Tensor, kind: Tensor) -> Tensor:
-    """True positive, false positive and false negative foreground pixels, float64 (3,)."""
+    """Count true positive, false positive and false negative foreground pixels, float64 (3,)."""
     known = kind != IGNORE
     predicted = (maps[:, 0] > 0) & known
     cell = (kind == CELL) & known

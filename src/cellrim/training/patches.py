@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,9 +134,7 @@ def random_turn(rng: np.random.Generator) -> NDArray[np.float64]:
     return turn
 
 
-def _place(
-    kinds: NDArray[np.int8], extent: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _place(kinds: NDArray[Any], extent: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Centre of a patch: on a cell if one is found, moved inside so that little is mirrored."""
     shape = np.array(kinds.shape)
     place = rng.random(2) * shape
@@ -150,9 +149,7 @@ def _place(
     return result
 
 
-def grid(
-    size: int, matrix: NDArray[np.float64], place: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def grid(size: int, matrix: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float32]:
     """Source coordinates (2, size, size) of each pixel of a patch centred at ``place``."""
     steps = np.arange(size) - (size - 1) / 2
     y = matrix[0, 0] * steps[:, None] + matrix[0, 1] * steps[None, :] + place[0]

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.transform import resize
 
 from cellrim.core.image import Image
 from cellrim.core.labels import median_diameter, relabel
 from cellrim.core.normalise import measure_range, normalise, to_network
+from cellrim.core.resize import resize, scaled_shape
 from cellrim.datasets import open_dataset
 from cellrim.datasets.base import Sample, Truth
 from cellrim.datasets.splits import split
@@ -62,10 +62,8 @@ def data_root(given: Path | None) -> Path:
     return root
 
 
-def find_samples(
-    recipe: Recipe, root: Path
-) -> tuple[list[tuple[int, str, Sample]], list[str]]:
-    """List the recipe's annotated samples, each with its source and part, and the records that cannot be used.
+def find_samples(recipe: Recipe, root: Path) -> tuple[list[tuple[int, str, Sample]], list[str]]:
+    """List the annotated samples with their source and part, and the records that cannot be used.
 
     Raises
     ------
@@ -206,18 +204,14 @@ def _save(path: Path, array: NDArray[Any]) -> None:
 def _pyramid(image: Image, factor: float) -> Iterator[NDArray[np.float16]]:
     pixels = to_network(normalise(image.pixels, measure_range(image.pixels)))
     if factor < 1:
-        shape = _scaled(image.shape, factor)
-        pixels = resize(pixels, (*shape, pixels.shape[2]), order=1, anti_aliasing=True)
+        shape = scaled_shape(image.shape, factor)
+        pixels = resize(pixels, shape)
     for _ in range(LEVELS):
         yield pixels.astype(np.float16)
         if min(pixels.shape[:2]) < 2:
             return
         h, w = pixels.shape[0] // 2, pixels.shape[1] // 2
         pixels = pixels[: 2 * h, : 2 * w].reshape(h, 2, w, 2, -1).mean(axis=(1, 3))
-
-
-def _scaled(shape: tuple[int, int], factor: float) -> tuple[int, int]:
-    return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
 
 
 def packed_maps(truth: Truth, factor: float) -> NDArray[np.int8]:
@@ -231,7 +225,7 @@ def packed_maps(truth: Truth, factor: float) -> NDArray[np.int8]:
     """
     labels, ignore = truth.labels, truth.ignore
     if factor < 1:
-        shape = _scaled((labels.shape[0], labels.shape[1]), factor)
+        shape = scaled_shape((labels.shape[0], labels.shape[1]), factor)
         rows = np.minimum(((np.arange(shape[0]) + 0.5) / factor).astype(int), labels.shape[0] - 1)
         columns = np.minimum(
             ((np.arange(shape[1]) + 0.5) / factor).astype(int), labels.shape[1] - 1

@@ -207,9 +207,7 @@ def train(
     if trainer.rank == 0:
         with atomic_path(places.run / RECIPE) as partial:
             partial.write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
-    finished = trainer.run(
-        places.run, _Validating(trainer, index, places, progress=progress)
-    )
+    finished = trainer.run(places.run, _Validating(trainer, index, places, progress=progress))
     if trainer.rank != 0:
         return None
     if not finished:

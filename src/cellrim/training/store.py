@@ -58,7 +58,7 @@ class Index:
     problems: tuple[str, ...]
 
     def part(self, name: str) -> tuple[PackedSample, ...]:
-        """The samples for training or for validation."""
+        """Return the samples for training or for validation."""
         return tuple(s for s in self.samples if s.part == name)
 
 
@@ -132,7 +132,7 @@ def read_truth(path: Path) -> tuple[Image, Truth]:
         boxes = None
         if "corners" in arrays:
             boxes = Boxes(arrays["corners"], tuple(str(c) for c in arrays["categories"]))
-        ignore = arrays["ignore"] if "ignore" in arrays else None
+        ignore = arrays.get("ignore")
         return image, Truth(arrays["labels"], ignore, boxes)
 
 

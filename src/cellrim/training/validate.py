@@ -34,7 +34,7 @@ class ImageScore:
 
 @dataclass(frozen=True, slots=True)
 class SetScore:
-    """Pooled metrics of one validation set; ``boxes`` tells that instances are compared as boxes."""
+    """Pooled metrics of one validation set; with ``boxes``, of instances compared as boxes."""
 
     name: str
     images: int
@@ -63,9 +63,7 @@ def draft_card(recipe: Recipe, model: UNet, *, options: DecodeOptions | None = N
     )
 
 
-def segmenter_of(
-    recipe: Recipe, model: UNet, *, options: DecodeOptions | None = None
-) -> Segmenter:
+def segmenter_of(recipe: Recipe, model: UNet, *, options: DecodeOptions | None = None) -> Segmenter:
     """Make the real predictor run the torch model."""
     return Segmenter(TorchBackend(model), draft_card(recipe, model, options=options))
 
