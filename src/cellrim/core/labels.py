@@ -74,6 +74,25 @@ def areas(labels: Labels) -> NDArray[np.int64]:
     return counts[counts > 0].astype(np.int64)
 
 
+def borders(labels: Labels) -> NDArray[np.bool_]:
+    """Mark the pixels of instances that lie beside another label or the frame (4 neighbours).
+
+    Examples
+    --------
+    >>> int(borders(np.ones((3, 4), np.int32)).sum())
+    10
+    """
+    padded = np.pad(labels, 1)
+    centre = padded[1:-1, 1:-1]
+    marked: NDArray[np.bool_] = (centre > 0) & (
+        (padded[:-2, 1:-1] != centre)
+        | (padded[2:, 1:-1] != centre)
+        | (padded[1:-1, :-2] != centre)
+        | (padded[1:-1, 2:] != centre)
+    )
+    return marked
+
+
 def median_diameter(labels: Labels) -> float:
     """Median over the instances of the diameter of the disc of equal area, in pixels.
 

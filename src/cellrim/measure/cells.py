@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.image import Image
-from cellrim.core.labels import Labels
+from cellrim.core.labels import Labels, borders
 from cellrim.errors import InputError
 
 # Length that a border pixel adds to the perimeter, by its border neighbours: 2 for each beside it
@@ -87,6 +87,17 @@ def measure_cells(
     if confidence is not None:
         columns["confidence"] = np.asarray(confidence)
     return CellTable(columns)
+
+
+def bounding_boxes(labels: Labels) -> NDArray[np.int64]:
+    """Find the bounding box of each instance.
+
+    Returns
+    -------
+    ndarray
+        int64, (n, 4): ``y0 x0 y1 x1``, ends exclusive, one row per id that is present, in order.
+    """
+    return np.stack(list(_boxes(_find_runs(labels)).values()), axis=1)
 
 
 @dataclass(frozen=True)
@@ -167,14 +178,7 @@ def _boxes(runs: _Runs) -> dict[str, NDArray[Any]]:
 def _perimeters(labels: Labels, ids: NDArray[np.int32]) -> NDArray[np.float64]:
     """Perimeter of each cell, as ``skimage.measure.perimeter`` of its own mask."""
     padded = np.pad(labels, 1)
-    centre = padded[1:-1, 1:-1]
-    border = np.zeros(padded.shape, bool)
-    border[1:-1, 1:-1] = (centre > 0) & (
-        (padded[:-2, 1:-1] != centre)
-        | (padded[2:, 1:-1] != centre)
-        | (padded[1:-1, :-2] != centre)
-        | (padded[1:-1, 2:] != centre)
-    )
+    border = np.pad(borders(labels), 1)
     at = np.flatnonzero(border)
     values, marks, width = padded.ravel(), border.ravel(), padded.shape[1]
     own = values[at]
