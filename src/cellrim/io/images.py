@@ -18,16 +18,13 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image, image_from_array
 from cellrim.errors import ImageReadError
+from cellrim.io.bitmaps import decode_bitmap, is_bitmap
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".dib", ".tif", ".tiff")
 
-# Lengths of the Windows bitmap information headers, by which a bitmap without file header begins.
-_DIB_HEADERS = (40, 52, 56, 108, 124)
-_DIB_FILE_HEADER = 14
-_DIB_BITFIELDS = 3
 # Units of length in OME and ImageJ metadata, in micrometres.
 _MICROMETRES = {
     "µm": 1.0,
@@ -137,10 +134,8 @@ def _decoder(data: bytes) -> Callable[[Path, bytes], Decoded] | None:
         return _decode_png
     if data.startswith(b"\xff\xd8\xff"):
         return _decode_jpeg
-    if data.startswith(b"BM"):
+    if is_bitmap(data):
         return _decode_bitmap
-    if len(data) > _DIB_HEADERS[0] and struct.unpack_from("<I", data)[0] in _DIB_HEADERS:
-        return _decode_headless_bitmap
     return None
 
 
@@ -177,26 +172,7 @@ def _jpeg_scan_start(data: bytes) -> int:
 
 
 def _decode_bitmap(_path: Path, data: bytes) -> Decoded:
-    import imagecodecs
-
-    pixels: NDArray[Any] = imagecodecs.bmp_decode(data)
-    return _with_axes(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
-
-
-def _decode_headless_bitmap(path: Path, data: bytes) -> Decoded:
-    size, width, height, _, bits, compression, _, _, _, used = struct.unpack_from(
-        "<IiiHHIIiiI", data
-    )
-    palette = 4 * (used or (1 << bits if bits <= 8 else 0))
-    masks = 12 if compression == _DIB_BITFIELDS and size == _DIB_HEADERS[0] else 0
-    offset = size + palette + masks
-    needed = offset + (width * bits + 31) // 32 * 4 * abs(height)
-    if compression in (0, _DIB_BITFIELDS) and len(data) < needed:
-        raise ValueError(f"expected {needed} bytes, but it has {len(data)}")
-    header = struct.pack(
-        "<2sIHHI", b"BM", _DIB_FILE_HEADER + len(data), 0, 0, _DIB_FILE_HEADER + offset
-    )
-    return _decode_bitmap(path, header + data)
+    return _with_axes(decode_bitmap(data))
 
 
 def _with_axes(pixels: NDArray[Any]) -> Decoded:
