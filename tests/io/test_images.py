@@ -285,6 +285,16 @@ def test_a_huge_claimed_size_is_an_error(tmp_path):
         read_image(path)
 
 
+def test_a_tiff_that_claims_more_rows_than_it_has(tmp_path):
+    path = tmp_path / "tall.tif"
+    for compression in (None, "lzw"):
+        tifffile.imwrite(path, GREY8, compression=compression)
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            tiff.pages.first.tags["ImageLength"].overwrite(60_000, erase=False)
+        with pytest.raises(ImageReadError, match=r"tall\.tif"):
+            read_image(path)
+
+
 def test_broken_public_file():
     [path] = (_data() / "unlabelled" / "corrupt").iterdir()
     with pytest.raises(ImageReadError, match="A172_Phase_B7_1_02d20h00m_1"):

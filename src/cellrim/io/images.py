@@ -7,6 +7,7 @@ guess.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable
@@ -205,19 +206,32 @@ def open_tiff(path: Path) -> TiffFile:
     except Exception as error:  # tifffile raises many types on broken files
         raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error}).") from error
     try:
-        page = tiff.pages.first
-        ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
+        missing = _missing_data(tiff)
     except Exception as error:
         tiff.close()
         raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error}).") from error
-    size = tiff.filehandle.size
-    if not ends or max(ends) > size:
+    if missing is not None:
         tiff.close()
-        raise ImageReadError(
-            f"Cannot read {path}: the file is cut off, expected {max(ends, default=0)} bytes of "
-            f"pixels and more, but it has {size}."
-        )
+        raise ImageReadError(f"Cannot read {path}: the file is cut off or broken, {missing}.")
     return tiff
+
+
+def _missing_data(tiff: TiffFile) -> str | None:
+    """Say which data of the first page is not in the file, which tifffile would fill with zeros."""
+    page = tiff.pages.first
+    size = tiff.filehandle.size
+    pieces = math.prod(page.chunked)
+    end = max(
+        (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0
+    )
+    # Some writers give the offset of the first strip only, and store the rest behind it.
+    if len(page.dataoffsets) == 1 < pieces and page.compression == 1:
+        end, pieces = page.dataoffsets[0] + page.nbytes, 1
+    if not page.dataoffsets or len(page.dataoffsets) < pieces:
+        return f"expected {pieces} pieces of data, but it has {len(page.dataoffsets)}"
+    if end > size:
+        return f"expected at least {end} bytes, but it has {size}"
+    return None
 
 
 def single_series(path: Path, tiff: TiffFile) -> TiffPageSeries:
