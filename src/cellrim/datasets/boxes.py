@@ -1,14 +1,17 @@
 """Label images from bounding boxes, for stained cells on a bright background.
 
-Weak supervision in four steps: the absorbance of the stain relative to a smooth background says
-what is a cell; the ellipse inscribed in each box, tilted as the stain inside it lies, says whose
-pixel it is; each mask is closed, filled and rounded; stain that no box claims becomes the ignore
-mask, since an archive of boxes leaves out cells cut by the frame and some others.
+Weak supervision in four steps. The light a pixel absorbs, relative to a smooth background, says
+what is a cell. The ellipse inscribed in each box, tilted as the stain in it lies, says whose pixel
+it is. A flood from the middle of each ellipse through the stain sets the borders, since bright gaps
+stop it; pale centres are filled and outlines are smoothed. Stain that no box claims becomes the
+ignore mask: archives of boxes leave out cells cut by the frame and some others.
+
+The constants were chosen on the twenty images of BBBC041 that docs/decisions/0002 names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,24 +22,66 @@ from cellrim.core.labels import Labels
 from cellrim.datasets.base import Boxes, Truth
 from cellrim.errors import InputError
 
+Mask = NDArray[np.bool_]
+Plane = NDArray[np.float32]
+
 # Haemoglobin and the Giemsa stain both absorb green, and the background is least noisy there.
 STAIN_CHANNEL = 1
-# Edge in pixels of the blocks whose medians the background is fitted to.
+# Pixels; evens out the grain of the camera.
+NOISE_SIGMA = 1.0
+
+# Edge in pixels of the blocks whose medians the background is fitted to, and how many are needed.
 BACKGROUND_BLOCK = 16
-# A mask pixel may leave its box by this much.
+MIN_BLOCKS = 20
+# Natural logarithm of intensity: the grain of a block's median, and the clipping in units of the
+# spread. Below is cells without a box, above is glare; the former is more common.
+BACKGROUND_GRAIN = 0.004
+BACKGROUND_CLIP = (-2.5, 4.0)
+BACKGROUND_ROUNDS = 10
+
+# A mask may leave its box by this many pixels; a window shows a little of what is beyond.
 BOX_MARGIN = 1
-# Normalised radius of the inscribed ellipse beyond which nothing belongs to the cell: corners of
-# the box belong to somebody else.
-REACH = 1.3
-# Where between background and cell the edge lies: half way, as for any blurred edge.
+WINDOW_MARGIN = 3
+
+# The edge lies where the light is half way between cell and ground, as for any blurred edge.
 EDGE = 0.5
-MAX_TILT = 0.8
-TILT_ROUNDS = 3
+# How far around its box a cell's ground is measured, in cell diameters, from how many pixels, as
+# which percentile of those too bright for a cell, and at most which share of the cell's own level.
+GROUND_REACH = 0.25
+MIN_GROUND = 50
+GROUND_PERCENTILE = 30
+MAX_GROUND = 0.6
+
+# Tilts tried: correlation of y and x. 0.8 is an ellipse with axes 3 : 1.
+TILTS = tuple(round(0.1 * i, 1) for i in range(-8, 9))
+TILT_ROUNDS = 2
+# People draw boxes around cells with some air: the cell's own ellipse is this much smaller.
+AIR = 0.92
+
+# Normalised radii: a flood starts within the first; there are no holes within the second; beyond
+# the third, in the corners, nothing belongs to the cell.
+SEED = 0.6
+SOLID = 0.9
+REACH = 1.2
+# Width in pixels of the widest bright gap that counts as a border, and its weight against radius.
 GAP = 9
 GAP_WEIGHT = 1.0
-NOISE_SIGMA = 1.0
-# Within this normalised radius a cell has no holes.
-CORE = 0.9
+
+# Shares of the cell's diameter: radii of the closing of pale centres, of the opening that takes off
+# hairs, and of the one that takes off what a neighbour without a box pushes into the box.
+CLOSE = 1 / 12
+HAIR = 1 / 30
+BULGE = 1 / 7
+# Pixels.
+SMOOTH_SIGMA = 2.0
+
+# Stain without a box: share of the median cell's level that counts, smallest piece in squared
+# diameters (inside the image, at the frame), largest hole likewise, and the margin in pixels.
+REST_LEVEL = 0.35
+REST_AREA = 0.05
+REST_AREA_AT_FRAME = 0.005
+REST_HOLE = 0.3
+REST_MARGIN = 3
 
 
 def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
@@ -45,14 +90,17 @@ def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
     Parameters
     ----------
     pixels
-        Axes ``YXC``, uint8 RGB, background bright.
+        Axes ``YXC``, RGB of any real dtype, values >= 0, background bright.
     boxes
-        Inside the image. The label of box ``i`` is ``i + 1``.
+        Inside the image. They may overlap.
 
     Returns
     -------
     Truth
-        Labels, ignore mask and the boxes themselves.
+        The label of box ``i`` is ``i + 1``; each is one component without holes, inside its box and
+        one pixel around it. A box without stain gets the ellipse inscribed in it. Only a box that
+        others cover entirely has no pixel. The ignore mask is True on stain outside of all
+        labels, and everywhere where there is no box at all.
 
     Raises
     ------
@@ -61,232 +109,320 @@ def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
     """
     corners = boxes.corners
     _check(pixels, corners)
-    stain = absorptance(pixels[:, :, STAIN_CHANNEL], corners)
-    cells = [_Cell.in_box(box, stain.shape) for box in corners]
-    levels = np.array([0.0, *(cell.level(stain) for cell in cells)], np.float32)
-    depth, owner = _compete(cells, stain.shape)
+    shape = pixels.shape[:2]
+    if not len(corners):
+        return Truth(np.zeros(shape, np.int32), np.ones(shape, np.bool_), boxes)
+    stain = absorbed_share(pixels[:, :, STAIN_CHANNEL], corners)
+    cells = [_Cell.of_box(box, shape, i + 1) for i, box in enumerate(corners)]
+    depth, owner = _compete(cells, shape)
+    levels = np.array([cell.level(stain) for cell in cells], np.float32)
+    edges = np.array([_edge(cell, stain, depth) for cell in cells], np.float32)
     for _ in range(TILT_ROUNDS):
-        stained = stain > EDGE * levels[owner]
-        cells = [
-            cell.tilted(_solid(cell, stained, owner, i + 1)) for i, cell in enumerate(cells)
-        ]
-        depth, owner = _compete(cells, stain.shape)
-    stained = stain > EDGE * levels[owner]
+        stained = _stained(stain, edges, owner)
+        cells = [cell.fitted(stained, owner) for cell in cells]
+        depth, owner = _compete(cells, shape)
+    stained = _stained(stain, edges, owner)
     flooded = _flood(depth, owner, stain, stained)
-    labels = np.zeros(stain.shape, np.int32)
-    for i, cell in enumerate(cells):
-        mask = _rounded(_solid(cell, stained, flooded, i + 1), cell.size)
-        if not mask.any():
-            mask = (owner[cell.window] == i + 1) & (cell.radius() <= 1)
-        free = labels[cell.window] == 0
-        labels[cell.window][mask & free] = i + 1
-    ignore = _unclaimed(stain, labels, levels[1:], corners)
-    return Truth(labels, ignore, boxes)
+    labels = np.zeros(shape, np.int32)
+    for cell in cells:
+        _draw(cell, labels, stained, flooded, owner)
+    size = float(np.median([cell.size for cell in cells]))
+    rest = _unclaimed(stain > REST_LEVEL * float(np.median(levels)), labels, size=size)
+    return Truth(labels, rest, boxes)
 
 
-def absorptance(intensity: NDArray[Any], corners: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Share of the light that is absorbed, with a background that varies smoothly.
+def absorbed_share(intensity: NDArray[Any], corners: NDArray[np.int64]) -> Plane:
+    """Share of the light that is absorbed, relative to a background that varies smoothly.
 
-    The logarithm of the background is a polynomial of second degree in y and x, fitted to block
-    medians outside of the boxes; blocks darker than the fit hold cells without a box and are left
-    out in turn (asymmetric iterative clipping).
+    The logarithm of the background is a polynomial of second degree in y and x, fitted to medians
+    of blocks outside of all boxes by least squares with clipping: blocks that are too dark hold
+    cells without a box and are left out in turn. In the logarithm, shading is a sum and the spread
+    is the same at all brightnesses.
 
     Parameters
     ----------
     intensity
-        Axes ``YX``, bright background.
+        Axes ``YX``, any real dtype, values >= 0, background bright.
     corners
         Boxes, (n, 4) ``y0 x0 y1 x1``.
 
     Returns
     -------
     ndarray
-        float32, axes ``YX``; about 0 in the background.
+        float32, axes ``YX``: 0 in the background, 1 where no light passes, below 0 in glare.
     """
     log = np.log(intensity.astype(np.float32) + 1)
-    free = np.ones(log.shape, bool)
+    free = np.ones(log.shape, np.bool_)
     for y0, x0, y1, x1 in corners:
-        free[max(0, y0 - 3) : y1 + 3, max(0, x0 - 3) : x1 + 3] = False
-    size = BACKGROUND_BLOCK
-    rows, columns = (max(1, n // size) for n in log.shape)
-    height, width = min(size, log.shape[0]), min(size, log.shape[1])
-
-    def blocks(a: NDArray[Any]) -> NDArray[Any]:
-        cut = a[: rows * height, : columns * width].reshape(rows, height, columns, width)
-        return cut.swapaxes(1, 2).reshape(rows * columns, -1)
-
-    value = np.median(blocks(log), axis=1)
-    usable = blocks(free).mean(axis=1) == 1
-    if usable.sum() < 20:
+        free[max(0, y0 - WINDOW_MARGIN) : y1 + WINDOW_MARGIN,
+             max(0, x0 - WINDOW_MARGIN) : x1 + WINDOW_MARGIN] = False  # fmt: skip
+    height, width = (min(BACKGROUND_BLOCK, n) for n in log.shape)
+    value = np.median(_blocks(log, height, width), axis=2)
+    usable = _blocks(free, height, width).all(axis=2)
+    if usable.sum() < MIN_BLOCKS:  # boxes everywhere: trust the clipping alone
         usable = np.ones_like(usable)
-    y, x = np.mgrid[:rows, :columns].reshape(2, -1)
-    terms = _terms((y * height + height / 2) / log.shape[0], (x * width + width / 2) / log.shape[1])
-    kept = usable & (value >= np.percentile(value[usable], 50))
-    weights = np.zeros(terms.shape[0])
-    for _ in range(10):
-        weights, *_ = np.linalg.lstsq(terms[:, kept].T, value[kept], rcond=None)
-        residual = value - weights @ terms
-        spread = max(1.5 * float(np.median(np.abs(residual[kept]))), 0.004)
-        kept = usable & (residual > -2.5 * spread) & (residual < 4 * spread)
-    yy = (np.arange(log.shape[0]) + 0.5)[:, np.newaxis] / log.shape[0]
-    xx = (np.arange(log.shape[1]) + 0.5)[np.newaxis] / log.shape[1]
-    background = sum(w * t for w, t in zip(weights, _terms(yy, xx, stacked=False), strict=True))
-    passed = ndimage.gaussian_filter(np.exp(log - background).astype(np.float32), NOISE_SIGMA)
-    result: NDArray[np.float32] = 1 - passed
+    y = (np.arange(value.shape[0]) + 0.5) * height / log.shape[0]
+    x = (np.arange(value.shape[1]) + 0.5) * width / log.shape[1]
+    weights = _clipped_fit(_quadratic(y, x).reshape(6, -1), value.ravel(), usable.ravel())
+    y = (np.arange(log.shape[0]) + 0.5) / log.shape[0]
+    x = (np.arange(log.shape[1]) + 0.5) / log.shape[1]
+    background = np.tensordot(weights.astype(np.float32), _quadratic(y, x), 1)
+    result: Plane = 1 - ndimage.gaussian_filter(np.exp(log - background), NOISE_SIGMA)
     return result
 
 
-def _terms(y: NDArray[Any], x: NDArray[Any], *, stacked: bool = True) -> Any:
-    terms = (np.ones_like(y * x), y + 0 * x, x + 0 * y, y * x, y * y + 0 * x, x * x + 0 * y)
-    return np.stack(terms) if stacked else terms
+def _blocks(plane: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Cut a plane into blocks: axes row, column, pixel. What is left at the end is left out."""
+    rows, columns = plane.shape[0] // height, plane.shape[1] // width
+    cut = plane[: rows * height, : columns * width].reshape(rows, height, columns, width)
+    return cut.swapaxes(1, 2).reshape(rows, columns, -1)
+
+
+def _quadratic(y: NDArray[Any], x: NDArray[Any]) -> Plane:
+    """The six terms of a polynomial of second degree, axes term, y, x."""
+    yy, xx = np.meshgrid(y.astype(np.float32), x.astype(np.float32), indexing="ij")
+    return np.stack([np.ones_like(yy), yy, xx, yy * xx, yy * yy, xx * xx])
+
+
+def _clipped_fit(terms: Plane, value: Plane, usable: Mask) -> NDArray[np.float64]:
+    """Weights of the terms, fitted to the bright majority of the usable values."""
+    low, high = BACKGROUND_CLIP
+    kept = usable & (value >= np.median(value[usable]))
+    weights = np.zeros(len(terms))
+    for _ in range(BACKGROUND_ROUNDS):
+        weights = np.linalg.lstsq(terms[:, kept].T, value[kept], rcond=None)[0]
+        residual = value - weights @ terms
+        spread = max(1.5 * float(np.median(np.abs(residual[kept]))), BACKGROUND_GRAIN)
+        kept = usable & (residual > low * spread) & (residual < high * spread)
+    return weights
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """One box: the window it is looked at in, and its ellipse in normalised coordinates."""
+    """One box: the window it is looked at in, and its ellipse.
 
+    ``v`` (column) and ``u`` (row) are y and x of the window's pixel centres relative to the box: -1
+    and 1 on its sides. The ellipse touches all four sides whatever its tilt.
+    """
+
+    label: int
     window: tuple[slice, slice]
-    v: NDArray[np.float32]
-    u: NDArray[np.float32]
+    v: Plane
+    u: Plane
+    inside: Mask
     size: float
     tilt: float = 0.0
 
     @classmethod
-    def in_box(cls, box: NDArray[np.int64], shape: tuple[int, ...]) -> _Cell:
-        y0, x0, y1, x1 = (int(v) for v in box)
-        window = (
-            slice(max(0, y0 - BOX_MARGIN), min(shape[0], y1 + BOX_MARGIN)),
-            slice(max(0, x0 - BOX_MARGIN), min(shape[1], x1 + BOX_MARGIN)),
+    def of_box(cls, box: NDArray[np.int64], shape: tuple[int, ...], label: int) -> _Cell:
+        """Make the cell of a box, with an ellipse that is not tilted."""
+        window, places, inside = [], [], []
+        for axis in range(2):
+            start, stop = int(box[axis]), int(box[axis + 2])
+            first, last = max(0, start - WINDOW_MARGIN), min(shape[axis], stop + WINDOW_MARGIN)
+            pixel = np.arange(first, last)
+            window.append(slice(first, last))
+            places.append(((2 * pixel + 1 - start - stop) / (stop - start)).astype(np.float32))
+            inside.append((pixel >= start - BOX_MARGIN) & (pixel < stop + BOX_MARGIN))
+        size = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
+        return cls(
+            label,
+            (window[0], window[1]),
+            places[0][:, np.newaxis],
+            places[1],
+            inside[0][:, np.newaxis] & inside[1],
+            size,
         )
-        v = (np.arange(window[0].start, window[0].stop) + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
-        u = (np.arange(window[1].start, window[1].stop) + 0.5 - (x0 + x1) / 2) / ((x1 - x0) / 2)
-        size = float(np.sqrt((y1 - y0) * (x1 - x0)))
-        return cls(window, v[:, np.newaxis].astype(np.float32), u.astype(np.float32), size)
 
-    @property
-    def inside(self) -> NDArray[np.bool_]:
-        """The window; all of it is inside the box and its margin."""
-        return np.ones((self.v.shape[0], self.u.shape[0]), bool)
+    def radius(self) -> Plane:
+        """Normalised radius of the window's pixels: 1 on the ellipse.
 
-    def radius(self) -> NDArray[np.float32]:
-        """Normalised radius: 1 on the ellipse of this tilt that touches all sides of the box."""
+        The Mahalanobis distance for unit variances and correlation ``tilt``.
+        """
         u, v, t = self.u, self.v, self.tilt
-        q = (u * u - 2 * t * u * v + v * v) / (1 - t * t)
-        result: NDArray[np.float32] = np.sqrt(np.maximum(q, 0))
-        return result
+        return np.sqrt((u * u - 2 * t * u * v + v * v) / (1 - t * t))
 
-    def level(self, stain: NDArray[np.float32]) -> float:
-        """Absorbance of the cell: the median inside of the ellipse."""
+    def level(self, stain: Plane) -> float:
+        """Median of the stain in a ring that leaves out the pale centre and the edge."""
         radius = self.radius()
-        return float(np.median(stain[self.window][(radius > 0.5) & (radius < 0.9)]))
+        return float(np.median(stain[self.window][(radius > 0.4) & (radius < SOLID)]))
 
-    def tilted(self, mask: NDArray[np.bool_]) -> _Cell:
-        """The same box with the tilt of these pixels."""
-        y, x = np.nonzero(mask)
-        if len(y) < 20:
-            return self
-        v, u = self.v[y, 0], self.u[x]
-        v, u = v - v.mean(), u - u.mean()
-        norm = float(np.sqrt((u * u).mean() * (v * v).mean()))
-        tilt = float((u * v).mean()) / norm if norm else 0.0
-        return _Cell(
-            self.window, self.v, self.u, self.size, float(np.clip(tilt, -MAX_TILT, MAX_TILT))
-        )
+    def fitted(self, stained: Mask, owner: Labels) -> _Cell:
+        """The same box with the tilt whose ellipse holds most of its stain and least ground."""
+        own = owner[self.window] == self.label
+        here = stained[self.window]
+        solid = _filled(here & own)
+        gain = (solid & own).astype(np.float32) - (~here & ~solid)
+        tilted = [replace(self, tilt=tilt) for tilt in TILTS]
+        score = [float(gain[cell.radius() < AIR].sum()) for cell in tilted]
+        return tilted[int(np.argmax(score))]
 
 
-def _compete(
-    cells: list[_Cell], shape: tuple[int, ...]
-) -> tuple[NDArray[np.float32], Labels]:
-    """Give each pixel to the cell whose ellipse it lies deepest in, measured in pixels."""
-    best = np.full(shape, np.inf, np.float32)
+def _edge(cell: _Cell, stain: Plane, depth: Plane) -> float:
+    """Absorbed share at the cell's edge: half way between the cell and the ground around it.
+
+    The ground is not 0 where cells out of focus lie behind.
+    """
+    level = cell.level(stain)
+    reach = int(GROUND_REACH * cell.size)
+    around = tuple(slice(max(0, part.start - reach), part.stop + reach) for part in cell.window)
+    outside = (depth[around] > 0.1 * cell.size) & (stain[around] < MAX_GROUND * level)
+    ground = stain[around][outside]
+    low = float(np.percentile(ground, GROUND_PERCENTILE)) if ground.size >= MIN_GROUND else 0.0
+    return EDGE * (level + max(low, 0.0))
+
+
+def _compete(cells: list[_Cell], shape: tuple[int, ...]) -> tuple[Plane, Labels]:
+    """Give each pixel in a box to the cell whose ellipse it lies deepest in.
+
+    Returns
+    -------
+    tuple of ndarray
+        Signed distance to the owner's ellipse in pixels (approximate; negative inside, infinite
+        outside of all boxes), and the owner's label, 0 for none.
+    """
+    depth = np.full(shape, np.inf, np.float32)
     owner = np.zeros(shape, np.int32)
-    for i, cell in enumerate(cells):
-        depth = (cell.radius() - 1) * (cell.size / 2)
-        wins = depth < best[cell.window]
-        best[cell.window][wins] = depth[wins]
-        owner[cell.window][wins] = i + 1
-    return best, owner
+    for cell in cells:
+        own = np.where(cell.inside, (cell.radius() - 1) * (cell.size / 2), np.inf)
+        wins = own < depth[cell.window]
+        depth[cell.window][wins] = own[wins]
+        owner[cell.window][wins] = cell.label
+    return depth, owner
 
 
-def _flood(
-    depth: NDArray[np.float32],
-    owner: Labels,
-    stain: NDArray[np.float32],
-    stained: NDArray[np.bool_],
-) -> Labels:
-    """Grow the cells from their cores through the stain; thin bright gaps are ridges."""
+def _stained(stain: Plane, edges: Plane, owner: Labels) -> Mask:
+    """Whether each pixel is darker than its owner's edge; than the median edge without owner."""
+    limits = np.concatenate([[np.float32(np.median(edges))], edges])
+    result: Mask = stain > limits[owner]
+    return result
+
+
+def _flood(depth: Plane, owner: Labels, stain: Plane, stained: Mask) -> Labels:
+    """Grow the cells from their middles through the stain, outwards, thin bright gaps last.
+
+    Seeded watershed (Meyer 1991) on the normalised radius plus a black top-hat of the stain.
+    """
     from skimage.segmentation import watershed
 
+    owned = owner > 0
+    deepest = ndimage.minimum(np.where(owned, depth, 0), owner, np.arange(owner.max() + 1))
+    radius = np.where(owned, 1 + depth / np.maximum(-deepest, 1)[owner], np.float32(2))
     gap = ndimage.black_tophat(stain, size=(GAP, GAP))
-    known = np.where(np.isfinite(depth), depth, 100)
-    size = np.maximum(-ndimage.minimum(known, owner, np.arange(owner.max() + 1)), 1)[owner]
-    core = np.where(known < -0.4 * size, owner, 0)
+    seeds = np.where(radius < SEED, owner, 0)
     result: Labels = watershed(
-        known / size + GAP_WEIGHT * gap, core, mask=(stained | (core > 0)) & (owner > 0)
+        radius + GAP_WEIGHT * gap, seeds, mask=owned & (stained | (seeds > 0))
     ).astype(np.int32)
     return result
 
 
-def _solid(
-    cell: _Cell, stained: NDArray[np.bool_], owner: Labels, label: int
-) -> NDArray[np.bool_]:
-    """Stained pixels of one cell in its window, pale centre filled, corners of the box left out."""
-    own = owner[cell.window] == label
+def _draw(cell: _Cell, labels: Labels, stained: Mask, flooded: Labels, owner: Labels) -> None:
+    """Draw one cell into ``labels``, on pixels that are still free."""
+    free = (labels[cell.window] == 0) & cell.inside
+    mask = _solid(cell, stained, flooded, owner)
+    mask = _without_foreign(cell, mask, stained[cell.window] & (owner[cell.window] == 0))
+    mask = _smooth(mask, cell.size) & free
+    mask = _filled(_largest(mask)) & free
+    if not mask.any():
+        mask = _largest(free & (owner[cell.window] == cell.label) & (cell.radius() <= 1))
+    labels[cell.window][mask] = cell.label
+
+
+def _solid(cell: _Cell, stained: Mask, flooded: Labels, owner: Labels) -> Mask:
+    """The cell's stain in its window with the pale centre, without the corners of the box."""
     radius = cell.radius()
-    mask = stained[cell.window] & own
-    wall = ndimage.binary_closing(mask | (owner[cell.window] > 0) & ~own, _disc(3))
-    filled = _fill(wall) & (radius < CORE) & ((owner[cell.window] == 0) | own)
-    result: NDArray[np.bool_] = (mask | filled) & (radius < REACH)
+    reached = flooded[cell.window]
+    own = reached == cell.label
+    wall = _closed(own | (reached > 0), CLOSE * cell.size)
+    pale = _filled(wall) & (reached == 0) & (owner[cell.window] == cell.label) & (radius < SOLID)
+    result: Mask = ((own & (stained[cell.window] | (radius < SOLID))) | pale) & (radius < REACH)
     return result
 
 
-def _fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    result: NDArray[np.bool_] = ndimage.binary_fill_holes(mask)
+def _without_foreign(cell: _Cell, mask: Mask, foreign: Mask) -> Mask:
+    """Take off what sticks out of the cell's shape and goes on as stain outside of all boxes."""
+    if not foreign.any():
+        return mask
+    doubtful = mask & ((cell.radius() > 1) | ~_opened(mask, BULGE * cell.size))
+    parts, _ = ndimage.label(doubtful)
+    touching = np.unique(parts[ndimage.binary_dilation(foreign, iterations=2)])
+    result: Mask = mask & ~np.isin(parts, touching[touching > 0])
     return result
 
 
-def _disc(radius: float) -> NDArray[np.bool_]:
-    n = int(radius)
-    y, x = np.mgrid[-n : n + 1, -n : n + 1]
-    result: NDArray[np.bool_] = y * y + x * x <= radius * radius
+def _smooth(mask: Mask, size: float) -> Mask:
+    """Take off hairs and round the outline."""
+    opened = _opened(mask, HAIR * size).astype(np.float32)
+    result: Mask = ndimage.gaussian_filter(opened, SMOOTH_SIGMA, mode="nearest") > 0.5
     return result
 
 
-def _rounded(mask: NDArray[np.bool_], size: float) -> NDArray[np.bool_]:
-    """Open a mask and keep its largest component, without holes."""
-    mask = np.pad(mask, 1, mode="edge")
-    mask = ndimage.binary_opening(mask, _disc(size / 30))[1:-1, 1:-1]
+def _opened(mask: Mask, radius: float) -> Mask:
+    """Opening by a disc; the window's frame is no edge. By distances: any radius costs the same."""
+    core = _grown(mask, -radius)
+    return _grown(core, radius)
+
+
+def _closed(mask: Mask, radius: float) -> Mask:
+    """Closing by a disc; the window's frame is no edge."""
+    return _grown(_grown(mask, radius), -radius)
+
+
+def _grown(mask: Mask, radius: float) -> Mask:
+    """Dilation by a disc, or erosion where the radius is negative."""
+    if radius < 0:
+        return ~_grown(~mask, -radius)
+    if not mask.any():
+        return mask
+    result: Mask = ndimage.distance_transform_edt(~mask) <= radius
+    return result
+
+
+def _filled(mask: Mask) -> Mask:
+    result: Mask = ndimage.binary_fill_holes(mask)
+    return result
+
+
+def _largest(mask: Mask) -> Mask:
+    """The largest 4-connected component."""
     parts, count = ndimage.label(mask)
-    if count > 1:
-        mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    return _fill(mask)
+    if count < 2:
+        return mask
+    result: Mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return result
 
 
-def _unclaimed(
-    stain: NDArray[np.float32],
-    labels: Labels,
-    levels: NDArray[np.float32],
-    corners: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Stain that belongs to no box, with a margin; specks do not count."""
-    if not len(levels):
-        return np.ones(stain.shape, bool)
-    size = float(np.median(np.sqrt(np.prod(corners[:, 2:] - corners[:, :2], axis=1))))
-    rest = (stain > 0.35 * float(np.median(levels))) & (labels == 0)
-    rest = ndimage.binary_opening(rest, _disc(size / 20))
-    parts, _ = ndimage.label(rest)
-    counts = np.bincount(parts.ravel())
-    keep = counts > 0.05 * size * size
+def _unclaimed(stained: Mask, labels: Labels, *, size: float) -> Mask:
+    """Stain without a label, its pale centres and a margin; thin rims and specks do not count."""
+    rest = stained & (labels == 0)
+    disc = int(size / 20)
+    y, x = np.mgrid[-disc : disc + 1, -disc : disc + 1]
+    rest = ndimage.binary_opening(np.pad(rest, disc, mode="edge"), y * y + x * x <= disc * disc)
+    rest = rest[disc : rest.shape[0] - disc, disc : rest.shape[1] - disc]
+    parts, count = ndimage.label(rest)
+    smallest = np.full(count + 1, REST_AREA * size * size)
+    smallest[_on_frame(parts)] = REST_AREA_AT_FRAME * size * size
+    keep = np.bincount(parts.ravel(), minlength=count + 1) >= smallest
     keep[0] = False
-    frame = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-    keep[np.unique(frame[frame > 0])] = True
     rest = keep[parts]
-    holes, _ = ndimage.label(~rest & (labels == 0))
-    small = np.bincount(holes.ravel()) < 0.3 * size * size
-    small[0] = False
-    rest |= small[holes]
-    rest = ndimage.binary_dilation(rest, _disc(3))
-    result: NDArray[np.bool_] = rest & (labels == 0)
+    rest |= _holes(rest, labels > 0, largest=REST_HOLE * size * size)
+    rest = ndimage.binary_dilation(rest, iterations=REST_MARGIN)
+    result: Mask = rest & (labels == 0)
+    return result
+
+
+def _on_frame(parts: NDArray[Any]) -> NDArray[Any]:
+    """Ids of the parts at the frame of the image."""
+    return np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+
+
+def _holes(mask: Mask, claimed: Mask, *, largest: float) -> Mask:
+    """Small regions that the mask encloses, alone or with the frame, and no label takes part in."""
+    parts, count = ndimage.label(~mask)
+    hole = np.bincount(parts.ravel(), minlength=count + 1) <= largest
+    hole[0] = False
+    hole[np.unique(parts[claimed])] = False
+    result: Mask = hole[parts]
     return result
 
 
@@ -296,6 +432,6 @@ def _check(pixels: NDArray[Any], corners: NDArray[np.int64]) -> None:
     if not len(corners):
         return
     if (corners[:, 2:] <= corners[:, :2]).any():
-        raise InputError("Expected boxes that are not empty, but got one whose end is its start.")
+        raise InputError("Expected boxes with at least one pixel, but one is empty: leave it out.")
     if (corners[:, :2] < 0).any() or (corners[:, 2:] > np.array(pixels.shape[:2])).any():
         raise InputError(f"Expected boxes inside of the image {pixels.shape[:2]}: clip them first.")
