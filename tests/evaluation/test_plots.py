@@ -11,7 +11,7 @@ from cellrim.evaluation.plots import Curve, Panel, _window, plot_ap, plot_curves
 
 def size_of(path):
     pixels = imagecodecs.png_decode(path.read_bytes())
-    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 1
+    assert pixels[..., :3].std() > 1
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     return pixels.shape[:2]
 

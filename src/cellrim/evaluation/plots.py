@@ -300,9 +300,11 @@ def _figure(*, width: float, height: float) -> Figure:
     """Make a figure that belongs to nobody: pyplot would keep it, and want a display."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         raise MissingExtraError("Plotting", "plot") from error
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)  # inches around each plot
+    return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
 def _save(figure: Figure, path: Path) -> None:
