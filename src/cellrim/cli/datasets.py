@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 EXIT_PROBLEMS = 1
 
-app = typer.Typer(help="List, check and convert data sets.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, check and convert data sets.", no_args_is_help=True, rich_markup_mode=None
+)
 
 FormatOption = Annotated[
     str | None,
