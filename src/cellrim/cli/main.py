@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -53,6 +54,8 @@ def run() -> None:
 
     Exit codes: 0 all went well, 1 something failed, 2 bad usage before any work.
     """
+    # tifffile logs what is odd in a broken file; the one error line says it already.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         app()
     except CellrimError as error:
