@@ -1,5 +1,14 @@
 """Matching, counts, metrics with intervals, plots."""
 
+from cellrim.evaluation.compare import Evaluation, evaluate
 from cellrim.evaluation.counts import Counts, Scores, count_boxes, count_image, scores
 
-__all__ = ["Counts", "Scores", "count_boxes", "count_image", "scores"]
+__all__ = [
+    "Counts",
+    "Evaluation",
+    "Scores",
+    "count_boxes",
+    "count_image",
+    "evaluate",
+    "scores",
+]

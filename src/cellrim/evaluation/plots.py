@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 
 # The colours of Okabe and Ito (2008), which colour-blind people can tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6E6E6E", "#000000")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6E6E6E")
+_BLACK = "#1b1f24"
+# When the colours are used up, the lines change.
+_LINES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
+# More bands than this hide each other; then only the first curve has one.
+_BANDS = 4
 _GREY = "#57606a"
 _LIGHT = "#e3e6e9"
 _DPI = 150
@@ -87,7 +92,8 @@ def plot_ap(curves: Sequence[Curve], path: Path, *, title: str = "") -> None:
     Parameters
     ----------
     curves
-        One per set; the first is drawn strongest.
+        One per set; the first is the main one and drawn strongest. With more than four, only that
+        one shows its interval.
     path
         Where to; the suffix says the format.
     title
@@ -100,26 +106,13 @@ def plot_ap(curves: Sequence[Curve], path: Path, *, title: str = "") -> None:
     OutputError
         If the file cannot be written.
     """
-    figure = _figure(width=7.2, height=4.6)
+    figure = _figure(width=8.6, height=4.8)
     axes = figure.add_subplot()
-    for curve, colour in zip(curves, _cycle(len(curves)), strict=True):
-        first = curve is curves[0]
-        label = f"{curve.name}  {float(np.mean(curve.ap)):.3f}"
-        if curve.low is not None and curve.high is not None:
-            axes.fill_between(THRESHOLDS, curve.low, curve.high, color=colour, alpha=0.13, lw=0)
-        axes.plot(
-            THRESHOLDS,
-            curve.ap,
-            color=colour,
-            lw=2.4 if first else 1.5,
-            marker="o",
-            ms=5 if first else 3.5,
-            label=label,
-            zorder=3 if first else 2,
-        )
+    for number, curve in enumerate(curves):
+        _plot_ap_curve(axes, curve, number=number, band=number == 0 or len(curves) <= _BANDS)
     axes.set_xlim(0.49, 0.96)
     axes.set_ylim(0, 1.02)
-    axes.set_xticks(THRESHOLDS[::2])
+    axes.set_xticks(THRESHOLDS)
     axes.set_xlabel("IoU threshold")
     axes.set_ylabel("AP = TP / (TP + FP + FN)")
     _dress(axes, title)
@@ -211,6 +204,25 @@ def plot_panels(rows: Sequence[Panel], path: Path) -> None:
         for line, panel in zip(grid, rows, strict=True):
             _plot_panel(line, panel)
     _save(figure, path)
+
+
+def _plot_ap_curve(axes: Axes, curve: Curve, *, number: int, band: bool) -> None:
+    main = number == 0
+    colour = _BLACK if main else _COLOURS[(number - 1) % len(_COLOURS)]
+    style, marker = _LINES[(number - 1) // len(_COLOURS) % len(_LINES)] if number else _LINES[0]
+    if band and curve.low is not None and curve.high is not None:
+        axes.fill_between(THRESHOLDS, curve.low, curve.high, color=colour, alpha=0.14, lw=0)
+    axes.plot(
+        THRESHOLDS,
+        curve.ap,
+        color=colour,
+        ls=style,
+        lw=2.6 if main else 1.5,
+        marker=marker,
+        ms=5.5 if main else 3.5,
+        label=f"{curve.name}  {float(np.mean(curve.ap)):.3f}",
+        zorder=3 if main else 2,
+    )
 
 
 def _plot_panel(line: NDArray[Any], panel: Panel) -> None:
