@@ -212,7 +212,7 @@ def _eikonal_update(around: NDArray[np.float32]) -> NDArray[np.float32]:
 def _downhill(
     distance: NDArray[np.float32], neighbours: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Compute unit vectors (y, x) down the upwind gradient: only ever towards pixels of the same cell."""
+    """Compute unit vectors (y, x) downhill, only ever towards pixels of the same cell."""
     here = distance[:-1]
     around = distance[neighbours]
     fall = np.maximum(here - around, 0)

@@ -33,7 +33,7 @@ def vary(
     nucleus
         The channel that may be dropped, where the image has one.
     """
-    grey = bool((image[::8, ::8] == image[::8, ::8, :1]).all())
+    grey = bool((image[:, :, 1:] == image[:, :, :1]).all())
     image = image[:, :, :1] if grey else _vary_channels(image, settings, rng, nucleus=nucleus)
     if rng.random() < (settings.invert if grey or nucleus is not None else settings.invert_colour):
         used = image.reshape(-1, image.shape[2]).any(axis=0)

@@ -79,7 +79,7 @@ def find_samples(recipe: Recipe, root: Path) -> tuple[list[tuple[int, str, Sampl
                 f"The recipe's data set {part.path!r} is not under {root}: "
                 "give the folder it lies in with --data, or set CELLRIM_DATA."
             )
-        listing = open_dataset(path, part.format)
+        listing = open_dataset(path, part.format, **part.options)
         problems += [f"{part.path}: {p.record}: {p.reason}" for p in listing.problems]
         samples = [
             replace(s, dataset=part.name or s.dataset)

@@ -29,6 +29,8 @@ class DataPart(_Part):
     weight: Positive = 1.0
     only: tuple[str, ...] = ()
     """Modalities to take; all where empty."""
+    options: dict[str, str] = Field(default_factory=dict)
+    """What the format's reader takes besides, for example ``target = "cells"``."""
     nucleus_channel: int | None = None
     """The channel that may be dropped, since the cells can be told without it."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from cellrim.evaluation.counts import scores
+from cellrim.evaluation import scores
 from cellrim.evaluation.plots import Panel, plot_curves, plot_panels
 from cellrim.io.atomic import atomic_path
 from cellrim.prediction.segmenter import Segmenter
@@ -81,7 +81,14 @@ def _ap50(image: ImageScore) -> float:
 def _panel(segmenter: Segmenter, packed: Path, score: ImageScore) -> Panel:
     image, truth, predicted = panel_of(segmenter, packed, score.sample)
     title = f"{score.set_name}: {score.sample.name}"
-    return Panel(image=image, truth=truth.labels, predicted=predicted, title=title)
+    return Panel(
+        image=image,
+        truth=truth.labels,
+        predicted=predicted,
+        title=title,
+        ap50=_ap50(score),
+        ignore=truth.ignore,
+    )
 
 
 def _page(recipe: Recipe, history: list[dict[str, float]], sets: Sequence[SetScore]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels
 from cellrim.datasets.base import Truth
-from cellrim.evaluation.counts import Counts, count_boxes, count_image, scores
+from cellrim.evaluation import Counts, count_boxes, count_image, scores
 from cellrim.models.card import ModelCard
 from cellrim.models.unet import TorchBackend, UNet
 from cellrim.prediction.segmenter import Prediction, Segmenter

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.draw import disk
+
+from cellrim.training.recipe import Recipe
+
+
+def field_of_discs(seed, shape=(96, 112)):
+    """A grey image of bright discs on a dark ground, and its labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.int32)
+    for _ in range(40):
+        radius = int(rng.integers(7, 12))
+        y, x = rng.integers(12, shape[0] - 12), rng.integers(12, shape[1] - 12)
+        spot = disk((y, x), radius, shape=shape)
+        if not labels[spot].any():
+            labels[spot] = labels.max() + 1
+    noise = rng.normal(0, 4, shape)
+    image = np.clip(30 + 150 * (labels > 0) + noise, 0, 255).astype(np.uint8)
+    return image, labels
+
+
+@pytest.fixture(scope="session")
+def discs(tmp_path_factory):
+    """A data root with one data set of folder pairs, ``discs``."""
+    root = tmp_path_factory.mktemp("data")
+    for folder in ("images", "labels"):
+        (root / "discs" / folder).mkdir(parents=True)
+    for i in range(6):
+        image, labels = field_of_discs(i)
+        tifffile.imwrite(root / "discs" / "images" / f"field{i}.tif", image)
+        tifffile.imwrite(root / "discs" / "labels" / f"field{i}.tif", labels.astype(np.uint16))
+    return root
+
+
+@pytest.fixture
+def recipe():
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "data": [{"path": "discs"}],
+            "model": {"widths": [8, 12], "rim": 8, "canonical_diameter": 18.0},
+            "training": {"patches": 96, "patch_size": 64, "batch": 4, "warmup": 16},
+            "validation": {"every": 48, "images_per_set": 1},
+        }
+    )

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from cellrim.representation.flow import encode
+from cellrim.training.losses import map_loss, overlap_counts
+from cellrim.training.recipe import TrainingPart
+from cellrim.training.store import CELL, IGNORE
+
+
+def example():
+    labels = np.zeros((32, 32), np.int32)
+    labels[4:16, 4:16] = 1
+    labels[18:30, 12:28] = 2
+    maps = torch.from_numpy(encode(labels, 12.0))[None]
+    kind = torch.from_numpy((labels > 0).astype(np.int8) * CELL)[None]
+    return maps, kind, maps[:, 1:].clone()
+
+
+def test_the_truth_has_almost_no_loss():
+    maps, kind, target = example()
+    assert map_loss(maps, kind, target, TrainingPart()).total < 1e-3
+
+
+def test_each_part_sees_its_own_fault():
+    maps, kind, target = example()
+    settings = TrainingPart()
+    wrong = -maps[:, :1]
+    assert map_loss(torch.cat([wrong, maps[:, 1:]], 1), kind, target, settings).foreground > 5
+    turned = maps.clone()
+    turned[:, 1:3] *= -1
+    assert map_loss(turned, kind, target, settings).flow > 1
+    larger = maps.clone()
+    larger[:, 3] += 1
+    assert 0.8 < map_loss(larger, kind, target, settings).diameter < 1
+
+
+def test_ignored_pixels_cost_nothing():
+    maps, kind, target = example()
+    wrong = maps.clone()
+    wrong[:, :, :, 20:] *= -3
+    kind[:, :, 20:] = IGNORE
+    assert map_loss(wrong, kind, target, TrainingPart()).total < 1e-3
+    assert overlap_counts(wrong, kind)[1:].sum() == 0
+
+
+def test_a_batch_without_cells_or_without_annotation_is_finite():
+    maps = torch.zeros(2, 4, 8, 8)
+    for fill in (0, IGNORE):
+        kind = torch.full((2, 8, 8), fill, dtype=torch.int8)
+        assert torch.isfinite(map_loss(maps, kind, torch.zeros(2, 3, 8, 8), TrainingPart()).total)

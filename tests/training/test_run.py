@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from cellrim.errors import RecipeError
+from cellrim.models.backend import OnnxBackend
+from cellrim.models.card import read_card
+from cellrim.models.unet import TorchBackend, UNet, UNetShape
+from cellrim.prediction import load_model
+from cellrim.training.checkpoint import read_checkpoint
+from cellrim.training.dryrun import dry_run
+from cellrim.training.loop import Limits, Trainer, choose_device
+from cellrim.training.prepare import prepare
+from cellrim.training.run import Places, Progress, train
+from cellrim.training.store import read_index
+
+ALONE = Limits(device="cpu", workers=0)
+QUIET = Progress(say=lambda _: None)
+
+
+@pytest.fixture
+def places(discs, tmp_path):
+    return Places(run=tmp_path / "run", data=discs)
+
+
+def test_from_recipe_to_a_model_that_segments(recipe, places, discs):
+    lines = []
+    folder = train(recipe, places, limits=ALONE, progress=Progress(say=lines.append))
+    assert folder is not None
+    card = read_card(folder / "card.json")
+    assert card.patches_seen == 96
+    assert [(s.name, s.images) for s in card.training_sets] == [("discs", 5)]
+    assert set(card.validation) == {"discs"}
+    image = tifffile.imread(discs / "discs" / "images" / "field0.tif")
+    result = load_model(folder, threads=1).segment(image, axes="YX")
+    assert result.labels.shape == image.shape
+    with (places.run / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["patches"]) for r in rows] == [48, 96]
+    assert {"train_dice", "val_dice", "train_iou", "val_iou", "val_ap50"} <= set(rows[0])
+    for name in ("report.html", "curves.png", "panels.png", "recipe.json", "checkpoint.pt"):
+        assert (places.run / name).stat().st_size > 0
+    assert "epoch 2" in "\n".join(lines)
+    with pytest.raises(RecipeError, match="--resume"):
+        train(recipe, places, limits=ALONE, progress=QUIET)
+
+
+def test_onnx_computes_what_torch_computes(recipe, places):
+    folder = train(recipe, places, limits=ALONE, progress=QUIET)
+    assert folder is not None
+    model = UNet(UNetShape((8, 12), 8))
+    state = read_checkpoint(places.run / "checkpoint.pt")
+    backend = OnnxBackend(folder, read_card(folder / "card.json"), threads=1)
+    batch = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
+    differences = []
+    for weights in (state.average, state.best_model):
+        model.load_state_dict(weights)
+        difference = np.abs(TorchBackend(model).predict(batch) - backend.predict(batch)).max()
+        differences.append(difference)
+    assert min(differences) < 0.01
+
+
+class StopAt:
+    """Asks the process to stop, as Ctrl-C does, once so many patches are through."""
+
+    def __init__(self, patches):
+        self.patches = patches
+
+    def step(self, *, patches, total, loss, seconds_left):
+        if patches == self.patches:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def epoch(self, model, row):
+        return 0.0
+
+
+def test_a_stopped_training_resumes_where_it_was(recipe, places, tmp_path):
+    index = prepare(recipe, places.data, tmp_path / "packed", progress=lambda _: None)
+
+    def trainer():
+        return Trainer(recipe, tmp_path / "packed", index, limits=ALONE)
+
+    whole = trainer()
+    assert whole.run(tmp_path / "whole", StopAt(-1))
+    first = trainer()
+    assert not first.run(tmp_path / "parts", StopAt(40))
+    assert first.patches == 40
+    second = trainer()
+    second.resume(tmp_path / "parts" / "checkpoint.pt")
+    assert second.patches == 40
+    assert second.run(tmp_path / "parts", StopAt(-1))
+    assert second.patches == whole.patches == 96
+    for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def run_cellrim(*arguments, discs, launcher=()):
+    environment = os.environ | {"CELLRIM_DATA": str(discs), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", *launcher, "-m", "cellrim", "train", *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def write_recipe(recipe, path, **training):
+    """Write a recipe as TOML; JSON values are TOML values here."""
+    import json
+
+    table = recipe.model_dump()
+    table["training"] |= training
+    lines = [f"name = {json.dumps(table['name'])}", '[[data]]\npath = "discs"']
+    for part in ("model", "training", "validation"):
+        lines.append(f"[{part}]")
+        lines += [f"{k} = {json.dumps(v)}" for k, v in table[part].items()]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_killed_in_the_middle_and_resumed_by_the_command_line(recipe, discs, tmp_path, monkeypatch):
+    path = write_recipe(recipe, tmp_path / "recipe.toml")
+    run = tmp_path / "run"
+    options = (str(path), "-o", str(run), "--device", "cpu", "--workers", "0")
+    first = run_cellrim(*options, "--max-minutes", "0.02", discs=discs)
+    assert first.wait(120) == 0, first.stdout.read()
+    seen = read_checkpoint(run / "checkpoint.pt").patches
+    assert seen < 96
+    killed = run_cellrim(*options, "--resume", discs=discs)
+    time.sleep(4)
+    killed.kill()
+    killed.wait(60)
+    assert read_checkpoint(run / "checkpoint.pt").patches >= seen
+    last = run_cellrim(*options, "--resume", discs=discs)
+    assert last.wait(240) == 0, last.stdout.read()
+    assert (run / "model" / "model.onnx").is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo over torchrun is tested on POSIX")
+def test_two_processes_train_one_model(recipe, discs, tmp_path):
+    path = write_recipe(recipe, tmp_path / "recipe.toml", patches=64)
+    run = tmp_path / "run"
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    process = run_cellrim(
+        str(path), "-o", str(run), "--device", "cpu", "--workers", "0",
+        discs=discs, launcher=launcher,
+    )  # fmt: skip
+    assert process.wait(240) == 0, process.stdout.read()
+    assert read_checkpoint(run / "checkpoint.pt").patches == 64
+    assert (run / "model" / "card.json").is_file()
+
+
+def test_fine_tuning_begins_with_the_old_weights(recipe, places, tmp_path):
+    train(recipe, places, limits=ALONE, progress=QUIET)
+    checkpoint = places.run / "checkpoint.pt"
+    new = Trainer(recipe, places.packed_folder, read_index(places.packed_folder), limits=ALONE)
+    new.start_from(read_checkpoint(checkpoint).average)
+    old = read_checkpoint(checkpoint).average
+    for name, value in new.model.state_dict().items():
+        assert torch.equal(value, old[name])
+    with pytest.raises(RecipeError, match="do not fit"):
+        new.start_from({"rim.0.weight": torch.zeros(1)})
+
+
+def test_recipes_and_data_that_cannot_work_are_refused(recipe, tmp_path, discs):
+    with pytest.raises(RecipeError, match="is not under"):
+        train(recipe, Places(run=tmp_path / "a", data=tmp_path), limits=ALONE)
+    with pytest.raises(RecipeError, match="to be a folder"):
+        train(recipe, Places(run=tmp_path / "a", data=tmp_path / "no"), limits=ALONE)
+    with pytest.raises(RecipeError, match="Nothing to resume"):
+        train(recipe, Places(run=tmp_path / "a", data=discs), limits=ALONE, resume=True)
+    only_one = tmp_path / "one" / "discs"
+    for folder in ("images", "labels"):
+        (only_one / folder).mkdir(parents=True)
+        name = Path(folder) / "field0.tif"
+        (only_one / name).write_bytes((discs / "discs" / name).read_bytes())
+    with pytest.raises(RecipeError, match="validation split is empty"):
+        train(recipe, Places(run=tmp_path / "b", data=tmp_path / "one"), limits=ALONE)
+    no_cells = tmp_path / "none" / "discs"
+    for folder in ("images", "labels"):
+        (no_cells / folder).mkdir(parents=True)
+        for i in range(3):
+            tifffile.imwrite(no_cells / folder / f"{i}.tif", np.zeros((40, 40), np.uint8))
+    with pytest.raises(RecipeError, match="No cell"):
+        train(recipe, Places(run=tmp_path / "c", data=tmp_path / "none"), limits=ALONE)
+
+
+def test_a_damaged_checkpoint_is_named(recipe, places):
+    places.run.mkdir(parents=True)
+    (places.run / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        train(recipe, places, limits=ALONE, resume=True, progress=QUIET)
+
+
+def test_one_unreadable_image_does_not_stop_packing(recipe, discs, tmp_path):
+    root = tmp_path / "data" / "discs"
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+        for file in (discs / "discs" / folder).iterdir():
+            (root / folder / file.name).write_bytes(file.read_bytes())
+    (root / "images" / "field1.tif").write_bytes(b"II*\0broken")
+    index = prepare(recipe, tmp_path / "data", tmp_path / "packed", progress=lambda _: None)
+    assert len(index.samples) == 5
+    assert any("field1" in p for p in index.problems)
+
+
+def test_dry_run_counts_and_estimates(recipe, places):
+    outlook = dry_run(recipe, places, limits=ALONE)
+    assert outlook.images == {("discs", "train"): 5, ("discs", "validation"): 1}
+    assert sum(outlook.cells.values()) > 20
+    assert outlook.seconds > 0
+    assert "discs" in outlook.describe()
+    assert not places.run.exists()
+
+
+def test_unknown_devices_are_refused():
+    with pytest.raises(RecipeError, match="Expected auto, cpu, cuda"):
+        choose_device("abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(RecipeError, match="sees none"):
+            choose_device("cuda")
