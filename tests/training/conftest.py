@@ -38,6 +38,11 @@ def discs(tmp_path_factory):
 
 @pytest.fixture
 def recipe():
+    return tiny_recipe()
+
+
+def tiny_recipe():
+    """A recipe that trains in seconds."""
     return Recipe.model_validate(
         {
             "name": "tiny",

@@ -25,6 +25,8 @@ from cellrim.training.prepare import prepare
 from cellrim.training.run import Places, Progress, train
 from cellrim.training.store import read_index
 
+from .conftest import tiny_recipe
+
 ALONE = Limits(device="cpu", workers=0)
 QUIET = Progress(say=lambda _: None)
 
@@ -34,10 +36,18 @@ def places(discs, tmp_path):
     return Places(run=tmp_path / "run", data=discs)
 
 
-def test_from_recipe_to_a_model_that_segments(recipe, places, discs):
+@pytest.fixture(scope="module")
+def trained(discs, tmp_path_factory):
+    """One small training from start to end: its places, model folder and what it printed."""
+    places = Places(run=tmp_path_factory.mktemp("trained") / "run", data=discs)
     lines = []
-    folder = train(recipe, places, limits=ALONE, progress=Progress(say=lines.append))
+    folder = train(tiny_recipe(), places, limits=ALONE, progress=Progress(say=lines.append))
     assert folder is not None
+    return places, folder, lines
+
+
+def test_from_recipe_to_a_model_that_segments(recipe, trained, discs):
+    places, folder, lines = trained
     card = read_card(folder / "card.json")
     assert card.patches_seen == 96
     assert [(s.name, s.images) for s in card.training_sets] == [("discs", 5)]
@@ -56,9 +66,8 @@ def test_from_recipe_to_a_model_that_segments(recipe, places, discs):
         train(recipe, places, limits=ALONE, progress=QUIET)
 
 
-def test_onnx_computes_what_torch_computes(recipe, places):
-    folder = train(recipe, places, limits=ALONE, progress=QUIET)
-    assert folder is not None
+def test_onnx_computes_what_torch_computes(trained):
+    places, folder, _ = trained
     model = UNet(UNetShape((8, 12), 8))
     state = read_checkpoint(places.run / "checkpoint.pt")
     backend = OnnxBackend(folder, read_card(folder / "card.json"), threads=1)
@@ -105,12 +114,10 @@ def test_a_stopped_training_resumes_where_it_was(recipe, places, tmp_path):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def run_cellrim(*arguments, discs, launcher=()):
+def run_cellrim(*arguments, discs, log, launcher=()):
     environment = os.environ | {"CELLRIM_DATA": str(discs), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", *launcher, "-m", "cellrim", "train", *arguments]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
 def write_recipe(recipe, path, **training):
@@ -127,21 +134,23 @@ def write_recipe(recipe, path, **training):
     return path
 
 
-def test_killed_in_the_middle_and_resumed_by_the_command_line(recipe, discs, tmp_path, monkeypatch):
+def test_killed_in_the_middle_and_resumed_by_the_command_line(recipe, discs, tmp_path):
     path = write_recipe(recipe, tmp_path / "recipe.toml")
     run = tmp_path / "run"
     options = (str(path), "-o", str(run), "--device", "cpu", "--workers", "0")
-    first = run_cellrim(*options, "--max-minutes", "0.02", discs=discs)
-    assert first.wait(120) == 0, first.stdout.read()
-    seen = read_checkpoint(run / "checkpoint.pt").patches
-    assert seen < 96
-    killed = run_cellrim(*options, "--resume", discs=discs)
-    time.sleep(4)
-    killed.kill()
-    killed.wait(60)
+    with (tmp_path / "log.txt").open("w") as log:
+        first = run_cellrim(*options, "--max-minutes", "0.02", discs=discs, log=log)
+        assert first.wait(120) == 0, (tmp_path / "log.txt").read_text()
+        seen = read_checkpoint(run / "checkpoint.pt").patches
+        assert seen < 96
+        killed = run_cellrim(*options, "--resume", discs=discs, log=log)
+        time.sleep(4)
+        killed.kill()
+        killed.wait(60)
     assert read_checkpoint(run / "checkpoint.pt").patches >= seen
-    last = run_cellrim(*options, "--resume", discs=discs)
-    assert last.wait(240) == 0, last.stdout.read()
+    with (tmp_path / "log.txt").open("a") as log:
+        last = run_cellrim(*options, "--resume", discs=discs, log=log)
+        assert last.wait(240) == 0, (tmp_path / "log.txt").read_text()
     assert (run / "model" / "model.onnx").is_file()
 
 
@@ -150,17 +159,16 @@ def test_two_processes_train_one_model(recipe, discs, tmp_path):
     path = write_recipe(recipe, tmp_path / "recipe.toml", patches=64)
     run = tmp_path / "run"
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    process = run_cellrim(
-        str(path), "-o", str(run), "--device", "cpu", "--workers", "0",
-        discs=discs, launcher=launcher,
-    )  # fmt: skip
-    assert process.wait(240) == 0, process.stdout.read()
+    options = (str(path), "-o", str(run), "--device", "cpu", "--workers", "0")
+    with (tmp_path / "log.txt").open("w") as log:
+        process = run_cellrim(*options, discs=discs, log=log, launcher=launcher)
+        assert process.wait(240) == 0, (tmp_path / "log.txt").read_text()
     assert read_checkpoint(run / "checkpoint.pt").patches == 64
     assert (run / "model" / "card.json").is_file()
 
 
-def test_fine_tuning_begins_with_the_old_weights(recipe, places, tmp_path):
-    train(recipe, places, limits=ALONE, progress=QUIET)
+def test_fine_tuning_begins_with_the_old_weights(recipe, trained):
+    places, _, _ = trained
     checkpoint = places.run / "checkpoint.pt"
     new = Trainer(recipe, places.packed_folder, read_index(places.packed_folder), limits=ALONE)
     new.start_from(read_checkpoint(checkpoint).average)

@@ -10,6 +10,7 @@ rims sharp. Torch lives here and in ``training`` only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -72,9 +73,7 @@ class UNet(nn.Module):
             Residual(a, b, stride=1 if i == 0 else 2)
             for i, (a, b) in enumerate(zip((widths[0], *widths[:-1]), widths, strict=True))
         )
-        self.squeeze = nn.ModuleList(
-            nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.squeeze = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Residual(a, a) for a in widths[:-1])
         self.to_rim = nn.Conv2d(widths[0], rim * 4, 1)
         self.shuffle = nn.PixelShuffle(2)

@@ -84,12 +84,14 @@ def find_samples(recipe: Recipe, root: Path) -> tuple[list[tuple[int, str, Sampl
         samples = [
             replace(s, dataset=part.name or s.dataset)
             for s in listing.samples
-            if s.read_truth is not None and (not part.only or s.modality in part.only)
+            if s.read_truth is not None
+            and s.trainable
+            and (not part.only or s.modality in part.only)
         ]
         if not samples:
             raise RecipeError(
-                f"The recipe's data set {part.path!r} has no image with an annotation "
-                f"({len(listing.samples)} without)."
+                f"The recipe's data set {part.path!r} has no image with an annotation that may "
+                f"be trained on ({len(listing.samples)} images, {len(listing.problems)} problems)."
             )
         train, validation = split(samples, validation=recipe.validation.fraction)
         found += [(source, "train", s) for s in train]
