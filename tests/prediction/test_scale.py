@@ -3,9 +3,9 @@ import pytest
 
 from cellrim.prediction.scale import (
     LARGEST_SCALE,
-    MAX_PASSES,
     SMALLEST_SCALE,
     VIEW_PIXELS,
+    Look,
     estimate_scale,
     log2_diameter,
     view,
@@ -15,43 +15,68 @@ from cellrim.representation.flow import encode
 
 
 class Network:
-    """Says what a function of the shape says, and counts its calls."""
+    """Sees the same grid of cells at every scale; what it says of their size is up to the test.
+
+    ``answer`` takes the scale and returns octaves (None: no cells) and how sure it is.
+    """
 
     def __init__(self, answer):
-        self.answer, self.calls = answer, 0
+        self.answer, self.scales = answer, []
 
     def __call__(self, image):
-        self.calls += 1
+        scale = image.shape[0] / IMAGE.shape[0]
+        self.scales.append(scale)
+        octaves, sure = self.answer(scale)
         maps = np.zeros((4, *image.shape[:2]), np.float32)
-        octaves = self.answer(self.calls)
-        maps[0] = -9 if octaves is None else 9
-        maps[3] = octaves or 0
+        maps[0] = -9
+        if octaves is None:
+            return maps
+        y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+        maps[0][(y % 16 < 12) & (x % 16 < 12)] = 9
+        maps[1] = np.where(y % 16 < 6, sure, -sure)
+        maps[3] = octaves
         return maps
 
 
-IMAGE = np.random.default_rng(0).random((80, 80, 1)).astype(np.float32)
+IMAGE = np.zeros((320, 320, 1), np.float32)
 
 
-def test_settled_at_once():
-    network = Network(lambda call: 0.1)
+def test_sure_and_settled_at_once():
+    network = Network(lambda scale: (0.1, 0.9))
     assert estimate_scale(IMAGE, network) == pytest.approx(2**-0.1)
-    assert network.calls == 1
+    assert network.scales == [1.0]
+
+
+def test_the_answer_is_followed():
+    network = Network(lambda scale: (np.log2(scale / 0.4), 0.9))
+    assert estimate_scale(IMAGE, network) == pytest.approx(0.4, rel=0.01)
+    assert len(network.scales) == 2
 
 
 def test_without_any_cell_the_scale_is_one():
-    network = Network(lambda call: None)
+    network = Network(lambda scale: (None, 0.0))
     assert estimate_scale(IMAGE, network) == 1
-    assert network.calls == MAX_PASSES
+
+
+def test_where_it_is_not_sure_other_scales_are_tried():
+    """Any size is called right, but the instances convince at a quarter of the size only."""
+    network = Network(lambda scale: (0.0, 0.9 if abs(np.log2(scale) + 2) < 0.6 else 0.2))
+    assert estimate_scale(IMAGE, network) == 0.25
+    assert len(network.scales) <= 9
 
 
 @pytest.mark.parametrize(("octaves", "limit"), [(3.0, SMALLEST_SCALE), (-3.0, LARGEST_SCALE)])
 def test_limits(octaves, limit):
-    assert estimate_scale(IMAGE, Network(lambda call: octaves)) == limit
+    looks = [Look(2.0 ** (-octaves), octaves, 1.0), Look(limit, octaves, 1.0)]
+    for look in looks:
+        assert SMALLEST_SCALE <= look.target <= LARGEST_SCALE
+    assert looks[1].target == limit
+    assert looks[1].settled
 
 
-def test_an_estimate_survives_a_view_without_cells():
-    network = Network(lambda call: 1.0 if call == 1 else None)
-    assert estimate_scale(IMAGE, network) == 0.5
+def test_between_equals_the_likelier_size_wins():
+    near, far = Look(0.5, 0.0, 0.5), Look(1 / 16, 0.0, 0.5)
+    assert near.evidence > far.evidence
 
 
 def test_each_cell_counts_once_whatever_its_size():

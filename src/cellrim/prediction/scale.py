@@ -1,29 +1,42 @@
 """How large are the cells? The network says so itself.
 
 Its fourth map is log2(diameter / canonical diameter). A reduced view of the image goes through
-the network, the image is rescaled by what it says, and so on until the answer settles. The cost
-is bounded whatever the size of the image.
+the network, the image is rescaled by what the map says, and so on until the answer settles. Far
+from the scale it is trained at the network can be wrong about the size, but then it is not sure of
+its instances either: where no view was convincing, a pyramid of scales is tried and the most
+convincing one taken. The cost is bounded whatever the size of the image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.resize import resize, scaled_shape
+from cellrim.representation.flow import DecodeOptions, confidence, decode
 
 SMALLEST_SCALE, LARGEST_SCALE = 1 / 16, 8.0
 
-MAX_PASSES = 4
-VIEW_PIXELS = 150_000
-"""Pixels through the network in one pass; four passes make 0.6 megapixel."""
+VIEW_PIXELS = 110_000
+"""Pixels through the network in one look; a sure image takes one or two looks, at most nine."""
 
-# Where nothing is found at scale 1, cells may be far larger (or smaller) than the network knows.
-_FALLBACKS = (0.5, 0.25, 2.0)
+_FIRST_LOOKS = 3
+_LAST_LOOKS = 2
+_PYRAMID = (1 / 8, 1 / 4, 1 / 2, 2.0)
+# Looks closer together than this, in octaves, say the same.
+_SAME = 0.4
 # Training jitters the scale by more than this, so that a smaller change brings nothing.
 _SETTLED = np.log2(1.2)
+# Instances of this median confidence are convincing; see representation.flow.confidence.
+_SURE = 0.6
+# Images come at about the canonical scale, give or take this many octaves: a weak prior, which
+# only decides between looks that are about as convincing.
+_PRIOR = 2.5
+# A look that calls itself this many octaves off speaks against itself.
+_CONTRADICTION = 0.7
 # Fewer foreground pixels than this are specks and no evidence.
 _LEAST_FOREGROUND = 24
 # Places tried along each axis for a view that does not hold the whole image.
@@ -34,7 +47,48 @@ _TRUSTED = 3.0
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def estimate_scale(image: NDArray[np.float32], predict: Predict) -> float:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the network says of the image at one scale.
+
+    Parameters
+    ----------
+    scale
+        Factor by which the image was resized.
+    octaves
+        log2(diameter / canonical) of the cells; None where none is found.
+    score
+        How convincing the instances are, 0..1.
+    """
+
+    scale: float
+    octaves: float | None
+    score: float
+
+    @property
+    def target(self) -> float:
+        """The scale at which the cells would have the canonical diameter."""
+        return float(np.clip(self.scale * 2.0 ** -(self.octaves or 0), *_LIMITS))
+
+    @property
+    def evidence(self) -> float:
+        """The score, less where the cells are far from canonical or of an unlikely size."""
+        unlikely = (np.log2(self.scale) / _PRIOR) ** 2
+        contradicts = ((self.octaves or 0) / _CONTRADICTION) ** 2
+        return float(self.score * np.exp(-0.5 * (unlikely + contradicts)))
+
+    @property
+    def settled(self) -> bool:
+        """Whether another look at the target would say the same."""
+        return self.octaves is None or abs(np.log2(self.target / self.scale)) < _SETTLED
+
+
+_LIMITS = (SMALLEST_SCALE, LARGEST_SCALE)
+
+
+def estimate_scale(
+    image: NDArray[np.float32], predict: Predict, *, options: DecodeOptions | None = None
+) -> float:
     """Estimate by which factor to resize an image so that its cells have the canonical diameter.
 
     Parameters
@@ -43,24 +97,48 @@ def estimate_scale(image: NDArray[np.float32], predict: Predict) -> float:
         float32, axes ``YXC``, normalised.
     predict
         Takes such an image, returns float32 maps ``CYX``.
+    options
+        How maps become instances.
 
     Returns
     -------
     float
         Between :data:`SMALLEST_SCALE` and :data:`LARGEST_SCALE`; 1 where no cell is found.
     """
-    fallbacks = iter(_FALLBACKS)
-    scale, found = 1.0, 1.0
-    for _ in range(MAX_PASSES):
-        octaves = log2_diameter(predict(view(image, scale)))
-        if octaves is None:
-            scale = next(fallbacks, 1.0)
-            continue
-        found = float(np.clip(scale * 2.0**-octaves, SMALLEST_SCALE, LARGEST_SCALE))
-        if abs(np.log2(found / scale)) < _SETTLED:
-            break
-        scale = found
-    return found
+
+    def look(scale: float) -> Look:
+        return _look(image, scale, predict, options or DecodeOptions())
+
+    looks = _follow(look, look(1.0), _FIRST_LOOKS - 1)
+    if _best(looks).score < _SURE:
+        for scale in _PYRAMID:
+            if all(abs(np.log2(scale / seen.scale)) > _SAME for seen in looks):
+                looks.append(look(scale))
+        looks += _follow(look, _best(looks), _LAST_LOOKS)[1:]
+    best = _best(looks)
+    return best.target if best.settled or best.score >= _SURE else best.scale
+
+
+def _follow(look: Callable[[float], Look], first: Look, count: int) -> list[Look]:
+    """Look where each look says the cells would have the right size, until that settles."""
+    looks = [first]
+    while len(looks) <= count and not looks[-1].settled:
+        looks.append(look(looks[-1].target))
+    return looks
+
+
+def _best(looks: list[Look]) -> Look:
+    return max(looks, key=lambda seen: seen.evidence)
+
+
+def _look(
+    image: NDArray[np.float32], scale: float, predict: Predict, options: DecodeOptions
+) -> Look:
+    maps = predict(view(image, scale))
+    sure = confidence(maps, decode(maps, options))
+    # One instance alone may be an accident.
+    score = float(np.median(sure)) * len(sure) / (len(sure) + 1) if len(sure) else 0.0
+    return Look(scale, log2_diameter(maps), score)
 
 
 def log2_diameter(maps: NDArray[np.float32]) -> float | None:
