@@ -75,7 +75,9 @@ def test_tiny_cells_come_back():
     labels[10:13, 10:13] = 3
     labels[10:13, 13:16] = 4
     labels[20:24, 3] = 5
-    assert_same_instances(decode(encode(labels, 24.0), DecodeOptions(min_area=1, sink_radius=0)), labels)
+    assert_same_instances(
+        decode(encode(labels, 24.0), DecodeOptions(min_area=1, sink_radius=0)), labels
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -85,7 +87,9 @@ def test_random_cells_come_back(seed):
     labels = np.zeros((64, 72), np.int32)
     for i in range(1, int(rng.integers(2, 12))):
         y, x = rng.integers(0, 64), rng.integers(0, 72)
-        rr, cc = ellipse(y, x, *rng.uniform(4, 12, 2), shape=labels.shape, rotation=rng.uniform(0, 3))
+        rr, cc = ellipse(
+            y, x, *rng.uniform(4, 12, 2), shape=labels.shape, rotation=rng.uniform(0, 3)
+        )
         labels[rr, cc] = i
     maps = encode(labels, 24.0)
     whole = np.where(maps[0] > 0, labels, 0)  # slips of the pen are left out

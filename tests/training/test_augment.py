@@ -25,8 +25,14 @@ def test_grey_stays_grey_and_everything_stays_in_range(seed):
 
 
 def test_only_the_nucleus_is_dropped():
-    always = AugmentationPart(drop_channel=1.0, shuffle_channels=0.0, invert=0.0, noise=0.0,
-                              contrast=0.0, illumination=0.0)
+    always = AugmentationPart(
+        drop_channel=1.0,
+        shuffle_channels=0.0,
+        invert=0.0,
+        noise=0.0,
+        contrast=0.0,
+        illumination=0.0,
+    )
     rng = np.random.default_rng(0)
     image = rng.random((16, 16, 3)).astype(np.float32)
     out = vary(image, always, rng, nucleus=0)
@@ -35,8 +41,16 @@ def test_only_the_nucleus_is_dropped():
 
 
 def test_an_empty_channel_stays_empty_when_inverted():
-    always = AugmentationPart(invert=1.0, drop_channel=0.0, shuffle_channels=0.0, noise=0.0,
-                              contrast=0.0, illumination=0.0, gamma=0.0, blur=0.0)
+    always = AugmentationPart(
+        invert=1.0,
+        drop_channel=0.0,
+        shuffle_channels=0.0,
+        noise=0.0,
+        contrast=0.0,
+        illumination=0.0,
+        gamma=0.0,
+        blur=0.0,
+    )
     image = np.zeros((16, 16, 3), np.float32)
     image[4:8, 4:8, 1] = 0.8
     out = vary(image, always, np.random.default_rng(0), nucleus=0)

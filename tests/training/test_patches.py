@@ -17,8 +17,7 @@ def quiet(_):
 
 @pytest.fixture(scope="module")
 def packed(discs, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("packed")
-    return folder
+    return tmp_path_factory.mktemp("packed")
 
 
 def test_a_patch_depends_on_its_number_alone(discs, recipe, packed):

@@ -1,0 +1,117 @@
+"""Every shipped recipe checks data, counts and estimates: on partial archives, in their formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellrim.errors import RecipeError
+from cellrim.io.rle import encode_sartorius
+from cellrim.training.dryrun import dry_run
+from cellrim.training.loop import Limits
+from cellrim.training.recipe import load_recipe
+from cellrim.training.run import Places
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+ALONE = Limits(device="cpu", workers=0)
+
+
+def outlook_of(name, root, tmp_path):
+    """Dry-run a shipped recipe, with patches small enough for a test."""
+    recipe = load_recipe(RECIPES / f"{name}.toml")
+    quick = recipe.training.model_copy(update={"patch_size": 64, "batch": 2})
+    recipe = recipe.model_copy(update={"training": quick})
+    return dry_run(recipe, Places(run=tmp_path / "run", data=root), limits=ALONE)
+
+
+def link_some(source, target, patterns, count):
+    """Link the first files of each pattern: a partial archive."""
+    for pattern in patterns:
+        for file in sorted(source.glob(pattern))[:count]:
+            link = target / file.relative_to(source)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+
+
+def test_bbbc007(tmp_path, write_tiff, picture, outline):
+    root = tmp_path / "BBBC007"
+    for field in ("A9 p5", "A9 p7", "A9 p9"):
+        for letter, pixels in (("d", picture), ("f", picture // 2)):
+            write_tiff(root / "BBBC007_v1_images" / "A9" / f"{field}{letter}.tif", pixels)
+            write_tiff(root / "BBBC007_v1_outlines" / "A9" / f"{field}{letter}.tif", outline > 0)
+    outlook = outlook_of("bbbc007", tmp_path, tmp_path)
+    assert outlook.images == {("bbbc007", "train"): 2, ("bbbc007", "validation"): 1}
+    assert sum(outlook.cells.values()) == 12
+
+
+def test_bbbc018(tmp_path, picture, outline, write_dib, write_png):
+    root = tmp_path / "BBBC018"
+    for field in ("00733", "10779", "21315", "12334"):
+        for channel in ("DNA", "pH3", "actin"):
+            write_dib(root / f"BBBC018_v1_images/{field}-{channel}.DIB", picture)
+        if field != "10779":
+            write_png(root / f"BBBC018_v1_outlines/{field}-cells.png", outline)
+            write_png(root / f"BBBC018_v1_outlines/{field}-nuclei.png", outline)
+    outlook = outlook_of("bbbc018", tmp_path, tmp_path)
+    assert sum(outlook.images.values()) == 3
+    assert sum(outlook.cells.values()) == 12
+
+
+def test_sartorius(tmp_path, picture, cells, write_png):
+    root = tmp_path / "sartorius"
+    columns = "id,annotation,width,height,cell_type,plate_time,sample_date,sample_id,"
+    rows = [columns + "elapsed_timedelta"]
+    height, width = cells.shape
+    for name in ("aa", "bb", "cc"):
+        write_png(root / "train" / f"{name}.png", picture)
+        for i in range(1, 5):
+            runs = encode_sartorius(cells == i)
+            rows.append(f"{name},{runs},{width},{height},shsy5y,,,{name},")
+    (root / "train.csv").write_text("\n".join(rows) + "\n")
+    outlook = outlook_of("sartorius", tmp_path, tmp_path)
+    assert sum(outlook.images.values()) == 3
+    assert sum(outlook.cells.values()) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "patterns", "count", "images", "cells"),
+    [
+        ("bbbc009", ("*_images/*/*.tif", "*_outlines/*/*.tif"), 4, 4, 175),
+        ("bbbc030", ("images/*.png", "ground_truth/*.png"), 4, 4, 30),
+        ("bbbc041", ("malaria/images/*.png", "malaria/*.json"), 2, 2, 100),
+    ],
+)
+def test_partial_real_archives(real_data, tmp_path, name, patterns, count, images, cells):
+    source = real_data / "seed" / name.upper()
+    link_some(source, tmp_path / name.upper(), patterns, count)
+    outlook = outlook_of(name, tmp_path, tmp_path)
+    assert sum(outlook.images.values()) == images
+    assert sum(outlook.cells.values()) >= cells
+    assert outlook.seconds > 0
+    assert np.isfinite(outlook.memory)
+
+
+def test_general_on_a_part_of_everything(real_data, tmp_path):
+    root = tmp_path / "data"
+    for name, patterns in {
+        "BBBC009": ("*_images/*/*.tif", "*_outlines/*/*.tif"),
+        "BBBC030": ("images/*.png", "ground_truth/*.png"),
+        "BBBC041": ("malaria/images/*.png", "malaria/*.json"),
+    }.items():
+        link_some(real_data / "seed" / name, root / "seed" / name, patterns, 2)
+    for folder in (real_data / "plain").iterdir():
+        (root / "plain").mkdir(exist_ok=True)
+        if folder.name != "dsb2018":
+            (root / "plain" / folder.name).symlink_to(folder)
+    # Of the large set enough to have every modality on both sides.
+    link_some(real_data / "plain" / "dsb2018", root / "plain" / "dsb2018", ("*/*",), 150)
+    outlook = outlook_of("general", root, tmp_path)
+    assert {d for d, _ in outlook.images} >= {"bbbc009", "kc167", "mixed", "usiigaci", "dsb2018"}
+    assert not any(d == "deepcell" for d, _ in outlook.images)
+
+
+def test_an_archive_without_annotations_is_refused(real_data, tmp_path):
+    with pytest.raises(RecipeError, match="no image with an annotation"):
+        outlook_of("bbbc007", real_data / "seed", tmp_path)
