@@ -11,6 +11,7 @@ import typer
 from cellrim._version import __version__
 from cellrim.cli import datasets
 from cellrim.cli.doctor import doctor
+from cellrim.cli.evaluate import evaluate
 from cellrim.cli.segment import segment
 from cellrim.cli.train import train
 from cellrim.errors import CellrimError, UsageError
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(segment)
+app.command()(evaluate)
 app.command()(train)
 app.add_typer(datasets.app, name="datasets")
 app.command()(doctor)
