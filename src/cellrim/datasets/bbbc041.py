@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.datasets.base import Boxes, Listing, Problem, Sample, Truth
 from cellrim.datasets.boxes import truth_from_boxes
 from cellrim.datasets.records import image_size, reject_options
-from cellrim.errors import DatasetError
+from cellrim.errors import DatasetError, ImageReadError
 from cellrim.io.images import read_image
 
 FOLDER = "malaria"
 ANNOTATIONS = ("training.json", "test.json")
+# The first record begins within the first bytes of an annotation file.
+SIGNATURE_BYTES = 2000
 
 
 class Bbbc041:
@@ -37,7 +38,11 @@ class Bbbc041:
         return any(_looks_right(path) for path in _annotations(root))
 
     def read(self, root: Path, **options: Any) -> Listing:
-        """List the images that have pixels and boxes.
+        """List the images that have both pixels and boxes.
+
+        Boxes that leave the image are clipped. What lies outside entirely or has no area is a
+        problem, and the image's other boxes are used. Of several records of one image the first
+        counts.
 
         Raises
         ------
@@ -54,45 +59,58 @@ class Bbbc041:
                 problems.append(Problem(annotation.name, str(error)))
                 continue
             for number, record in enumerate(records):
-                try:
-                    sample = self._sample(record, annotation)
-                except (DatasetError, OSError) as error:
-                    problems.append(Problem(_record_name(record, annotation, number), str(error)))
-                    continue
-                if sample.name in samples:
+                name = _record_name(record, annotation, number)
+                if name in samples:
                     problems.append(
-                        Problem(sample.name, f"{annotation.name} has a second record of the image.")
+                        Problem(name, f"{annotation.name} has another record of this image.")
                     )
                     continue
-                samples[sample.name] = sample
+                try:
+                    sample, unusable = self._sample(name, record, annotation)
+                except (DatasetError, ImageReadError) as error:
+                    problems.append(Problem(name, str(error)))
+                    continue
+                samples[name] = sample
+                problems.extend(unusable)
         return Listing(self.name, tuple(samples.values()), tuple(problems))
 
-    def _sample(self, record: Any, annotation: Path) -> Sample:
+    def _sample(
+        self, name: str, record: Any, annotation: Path
+    ) -> tuple[Sample, tuple[Problem, ...]]:
+        """Make the sample of a record, and a problem of each box that cannot be used."""
         try:
-            pathname = record["image"]["pathname"]
+            pathname = str(record["image"]["pathname"])
             shape = (int(record["image"]["shape"]["r"]), int(record["image"]["shape"]["c"]))
-            boxes = _boxes(record["objects"], shape)
+            objects = tuple(_read_object(found) for found in record["objects"])
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(
-                f"The record is not in the form of the archive: {error!r}."
+                f"Expected a record with image, objects and bounding boxes, but got {error!r}."
             ) from error
         path = annotation.parent / pathname.lstrip("/")
         if not path.is_file():
             raise DatasetError(f"The image {pathname} is not there.")
         size = image_size(path)
         if size != shape:
-            raise DatasetError(f"Expected {path.name} to be {shape}, but it is {size}.")
-        return Sample(
+            raise DatasetError(
+                f"Expected {path.name} to be {shape[0]} x {shape[1]}, "
+                f"but it is {size[0]} x {size[1]}."
+            )
+        boxes, outside = _clip(objects, shape)
+        sample = Sample(
             dataset=self.name,
-            name=path.stem,
+            name=name,
             paths=(path, annotation),
             kind="boxes",
-            group=path.stem,
+            group=name,
             modality="smear",
             licence=self.licence,
             read_image=partial(read_image, path),
             read_truth=partial(_read_truth, path, boxes),
         )
+        reasons = (
+            f"Box {i} has no pixel inside of the image; the others are used." for i in outside
+        )
+        return sample, tuple(Problem(name, reason) for reason in reasons)
 
 
 def _annotations(root: Path) -> tuple[Path, ...]:
@@ -101,8 +119,11 @@ def _annotations(root: Path) -> tuple[Path, ...]:
 
 
 def _looks_right(path: Path) -> bool:
-    with path.open("rb") as file:
-        return b'"pathname"' in file.read(2000)
+    try:
+        with path.open("rb") as file:
+            return b'"pathname"' in file.read(SIGNATURE_BYTES)
+    except OSError:
+        return False
 
 
 def _load(path: Path) -> list[Any]:
@@ -118,27 +139,39 @@ def _load(path: Path) -> list[Any]:
 
 
 def _record_name(record: Any, annotation: Path, number: int) -> str:
+    """Stem of the image, or the place of a record that does not name one."""
     try:
-        return Path(record["image"]["pathname"]).stem
+        return PurePosixPath(record["image"]["pathname"]).stem
     except (KeyError, TypeError):
         return f"{annotation.name}[{number}]"
 
 
-def _boxes(objects: Any, shape: tuple[int, int]) -> Boxes:
-    corners = [
-        [o["bounding_box"][end][axis] for end in ("minimum", "maximum") for axis in "rc"]
-        for o in objects
-    ]
-    array: NDArray[np.int64] = np.array(corners, np.int64).reshape(-1, 4)
-    array = np.clip(array, 0, np.array([*shape, *shape]))
-    usable = (array[:, 2:] > array[:, :2]).all(axis=1)
-    categories = tuple(str(o["category"]) for o, use in zip(objects, usable, strict=True) if use)
-    return Boxes(array[usable], categories)
+def _read_object(found: Any) -> tuple[list[int], str]:
+    """Corners ``y0 x0 y1 x1`` and category; in the file, r is the row."""
+    box = found["bounding_box"]
+    corners = [int(box[end][axis]) for end in ("minimum", "maximum") for axis in "rc"]
+    return corners, str(found["category"])
+
+
+def _clip(
+    objects: tuple[tuple[list[int], str], ...], shape: tuple[int, int]
+) -> tuple[Boxes, list[int]]:
+    """Clip boxes to the image; return them and the indices of those of which nothing is left."""
+    corners = np.array([box for box, _ in objects], np.int64).reshape(-1, 4)
+    corners = np.clip(corners, 0, np.array([*shape, *shape], np.int64))
+    usable = np.all(corners[:, 2:] > corners[:, :2], axis=1)
+    kept = np.flatnonzero(usable)
+    boxes = Boxes(corners[kept], tuple(objects[i][1] for i in kept))
+    return boxes, np.flatnonzero(~usable).tolist()
 
 
 def _read_truth(path: Path, boxes: Boxes) -> Truth:
-    image: Image = read_image(path)
-    return truth_from_boxes(image.pixels, boxes)
+    return truth_from_boxes(_as_rgb(read_image(path)).pixels, boxes)
+
+
+def _as_rgb(image: Image) -> Image:
+    """Undo that an image of three equal channels is read as grey."""
+    return image.select((0, 0, 0)) if len(image.channels) == 1 else image
 
 
 READER = Bbbc041()

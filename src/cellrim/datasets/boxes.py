@@ -55,12 +55,15 @@ MAX_GROUND = 0.6
 # Tilts tried: correlation of y and x. 0.8 is an ellipse with axes 3 : 1.
 TILTS = tuple(round(0.1 * i, 1) for i in range(-8, 9))
 TILT_ROUNDS = 2
+# Fitted on a grid of so many pixels across; a tilt of 1 must gain this much, in squared diameters.
+FIT_SIZE = 50
+TILT_PRIOR = 0.1
 # People draw boxes around cells with some air: the cell's own ellipse is this much smaller.
 AIR = 0.92
 
 # Normalised radii: a flood starts within the first; there are no holes within the second; beyond
 # the third, in the corners, nothing belongs to the cell.
-SEED = 0.6
+SEED = 0.4
 SOLID = 0.9
 REACH = 1.2
 # Width in pixels of the widest bright gap that counts as a border, and its weight against radius.
@@ -76,9 +79,11 @@ BULGE = 1 / 7
 SMOOTH_SIGMA = 2.0
 
 # Stain without a box: share of the median cell's level that counts, smallest piece in squared
-# diameters (inside the image, at the frame), largest hole likewise, and the margin in pixels.
+# diameters (inside the image, next to a cell, at the frame), largest hole likewise, and the margin
+# in pixels.
 REST_LEVEL = 0.35
 REST_AREA = 0.05
+FOREIGN_AREA = 0.03
 REST_AREA_AT_FRAME = 0.005
 REST_HOLE = 0.3
 REST_MARGIN = 3
@@ -123,10 +128,12 @@ def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
         depth, owner = _compete(cells, shape)
     stained = _stained(stain, edges, owner)
     flooded = _flood(depth, owner, stain, stained)
+    size = float(np.median([cell.size for cell in cells]))
+    foreign = _large(stained & (owner == 0), FOREIGN_AREA * size * size)
     labels = np.zeros(shape, np.int32)
     for cell in cells:
-        _draw(cell, labels, stained, flooded, owner)
-    size = float(np.median([cell.size for cell in cells]))
+        mask = _without_foreign(cell, _solid(cell, flooded, owner), foreign[cell.window])
+        _draw(cell, mask, labels=labels, owner=owner)
     rest = _unclaimed(stain > REST_LEVEL * float(np.median(levels)), labels, size=size)
     return Truth(labels, rest, boxes)
 
@@ -179,7 +186,7 @@ def _blocks(plane: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 
 
 def _quadratic(y: NDArray[Any], x: NDArray[Any]) -> Plane:
-    """The six terms of a polynomial of second degree, axes term, y, x."""
+    """Return the six terms of a polynomial of second degree, axes term, y, x."""
     yy, xx = np.meshgrid(y.astype(np.float32), x.astype(np.float32), indexing="ij")
     return np.stack([np.ones_like(yy), yy, xx, yy * xx, yy * yy, xx * xx])
 
@@ -188,7 +195,7 @@ def _clipped_fit(terms: Plane, value: Plane, usable: Mask) -> NDArray[np.float64
     """Weights of the terms, fitted to the bright majority of the usable values."""
     low, high = BACKGROUND_CLIP
     kept = usable & (value >= np.median(value[usable]))
-    weights = np.zeros(len(terms))
+    weights: NDArray[Any] = np.zeros(len(terms))
     for _ in range(BACKGROUND_ROUNDS):
         weights = np.linalg.lstsq(terms[:, kept].T, value[kept], rcond=None)[0]
         residual = value - weights @ terms
@@ -240,7 +247,8 @@ class _Cell:
         The Mahalanobis distance for unit variances and correlation ``tilt``.
         """
         u, v, t = self.u, self.v, self.tilt
-        return np.sqrt((u * u - 2 * t * u * v + v * v) / (1 - t * t))
+        result: Plane = np.sqrt((u * u - 2 * t * u * v + v * v) / (1 - t * t))
+        return result
 
     def level(self, stain: Plane) -> float:
         """Median of the stain in a ring that leaves out the pale centre and the edge."""
@@ -248,14 +256,19 @@ class _Cell:
         return float(np.median(stain[self.window][(radius > 0.4) & (radius < SOLID)]))
 
     def fitted(self, stained: Mask, owner: Labels) -> _Cell:
-        """The same box with the tilt whose ellipse holds most of its stain and least ground."""
+        """Return the box with the tilt whose ellipse holds most of its stain and least ground."""
         own = owner[self.window] == self.label
-        here = stained[self.window]
-        solid = _filled(here & own)
-        gain = (solid & own).astype(np.float32) - (~here & ~solid)
-        tilted = [replace(self, tilt=tilt) for tilt in TILTS]
-        score = [float(gain[cell.radius() < AIR].sum()) for cell in tilted]
-        return tilted[int(np.argmax(score))]
+        solid = _filled(stained[self.window] & own)
+        gain = solid.astype(np.float32) - ~(stained[self.window] | solid)
+        step = max(1, int(self.size / FIT_SIZE))
+        thin = replace(self, v=self.v[::step], u=self.u[::step])
+        gain = gain[::step, ::step]
+        prior = TILT_PRIOR * (self.size / step) ** 2
+        scores = [
+            float(gain[replace(thin, tilt=tilt).radius() < AIR].sum()) - prior * tilt**2
+            for tilt in TILTS
+        ]
+        return replace(self, tilt=TILTS[int(np.argmax(scores))])
 
 
 def _edge(cell: _Cell, stain: Plane, depth: Plane) -> float:
@@ -316,31 +329,34 @@ def _flood(depth: Plane, owner: Labels, stain: Plane, stained: Mask) -> Labels:
     return result
 
 
-def _draw(cell: _Cell, labels: Labels, stained: Mask, flooded: Labels, owner: Labels) -> None:
-    """Draw one cell into ``labels``, on pixels that are still free."""
-    free = (labels[cell.window] == 0) & cell.inside
-    mask = _solid(cell, stained, flooded, owner)
-    mask = _without_foreign(cell, mask, stained[cell.window] & (owner[cell.window] == 0))
-    mask = _smooth(mask, cell.size) & free
-    mask = _filled(_largest(mask)) & free
-    if not mask.any():
-        mask = _largest(free & (owner[cell.window] == cell.label) & (cell.radius() <= 1))
-    labels[cell.window][mask] = cell.label
+def _solid(cell: _Cell, flooded: Labels, owner: Labels) -> Mask:
+    """Return the flooded pixels in the cell's window and its pale centre, without far corners.
 
-
-def _solid(cell: _Cell, stained: Mask, flooded: Labels, owner: Labels) -> Mask:
-    """The cell's stain in its window with the pale centre, without the corners of the box."""
-    radius = cell.radius()
+    A pale centre may be open to one side: it counts when a closing shuts it in. What the closing
+    adds in a dent of the outline does not count.
+    """
     reached = flooded[cell.window]
     own = reached == cell.label
-    wall = _closed(own | (reached > 0), CLOSE * cell.size)
-    pale = _filled(wall) & (reached == 0) & (owner[cell.window] == cell.label) & (radius < SOLID)
-    result: Mask = ((own & (stained[cell.window] | (radius < SOLID))) | pale) & (radius < REACH)
+    wall = _closed(reached > 0, CLOSE * cell.size)
+    filled = _filled(wall)
+    parts, count = ndimage.label(filled & (reached == 0))
+    shut = np.bincount(parts[filled & ~wall], minlength=count + 1) > 0
+    mine = (owner[cell.window] == cell.label) & (cell.radius() < SOLID)
+    near = np.minimum(cell.radius(), replace(cell, tilt=0.0).radius()) < REACH
+    result: Mask = (own | (shut[parts] & (parts > 0) & mine)) & near
     return result
 
 
 def _without_foreign(cell: _Cell, mask: Mask, foreign: Mask) -> Mask:
-    """Take off what sticks out of the cell's shape and goes on as stain outside of all boxes."""
+    """Take off what sticks out of the cell's shape and goes on as stain outside of all boxes.
+
+    Parameters
+    ----------
+    cell, mask
+        The cell and its pixels in its window.
+    foreign
+        Large pieces of stain outside of all boxes, in the same window.
+    """
     if not foreign.any():
         return mask
     doubtful = mask & ((cell.radius() > 1) | ~_opened(mask, BULGE * cell.size))
@@ -350,26 +366,32 @@ def _without_foreign(cell: _Cell, mask: Mask, foreign: Mask) -> Mask:
     return result
 
 
-def _smooth(mask: Mask, size: float) -> Mask:
-    """Take off hairs and round the outline."""
-    opened = _opened(mask, HAIR * size).astype(np.float32)
-    result: Mask = ndimage.gaussian_filter(opened, SMOOTH_SIGMA, mode="nearest") > 0.5
-    return result
+def _draw(cell: _Cell, mask: Mask, *, labels: Labels, owner: Labels) -> None:
+    """Draw a cell into ``labels``, with a smooth outline, on pixels that are still free.
+
+    Where nothing is left of the mask, it is the ellipse.
+    """
+    free = (labels[cell.window] == 0) & cell.inside
+    opened = _opened(mask, HAIR * cell.size).astype(np.float32)
+    smooth = ndimage.gaussian_filter(opened, SMOOTH_SIGMA, mode="nearest") > 0.5
+    drawn = _filled(_largest(smooth & free)) & free
+    if not drawn.any():
+        drawn = _largest(free & (owner[cell.window] == cell.label) & (cell.radius() <= 1))
+    labels[cell.window][drawn] = cell.label
 
 
 def _opened(mask: Mask, radius: float) -> Mask:
-    """Opening by a disc; the window's frame is no edge. By distances: any radius costs the same."""
-    core = _grown(mask, -radius)
-    return _grown(core, radius)
+    """Open by a disc; the window's frame is no edge."""
+    return _grown(_grown(mask, -radius), radius)
 
 
 def _closed(mask: Mask, radius: float) -> Mask:
-    """Closing by a disc; the window's frame is no edge."""
+    """Close by a disc; the window's frame is no edge."""
     return _grown(_grown(mask, radius), -radius)
 
 
 def _grown(mask: Mask, radius: float) -> Mask:
-    """Dilation by a disc, or erosion where the radius is negative."""
+    """Dilate by a disc, or erode where the radius is negative; any radius costs the same."""
     if radius < 0:
         return ~_grown(~mask, -radius)
     if not mask.any():
@@ -384,7 +406,7 @@ def _filled(mask: Mask) -> Mask:
 
 
 def _largest(mask: Mask) -> Mask:
-    """The largest 4-connected component."""
+    """Keep the largest 4-connected component."""
     parts, count = ndimage.label(mask)
     if count < 2:
         return mask
@@ -399,21 +421,25 @@ def _unclaimed(stained: Mask, labels: Labels, *, size: float) -> Mask:
     y, x = np.mgrid[-disc : disc + 1, -disc : disc + 1]
     rest = ndimage.binary_opening(np.pad(rest, disc, mode="edge"), y * y + x * x <= disc * disc)
     rest = rest[disc : rest.shape[0] - disc, disc : rest.shape[1] - disc]
-    parts, count = ndimage.label(rest)
-    smallest = np.full(count + 1, REST_AREA * size * size)
-    smallest[_on_frame(parts)] = REST_AREA_AT_FRAME * size * size
-    keep = np.bincount(parts.ravel(), minlength=count + 1) >= smallest
-    keep[0] = False
-    rest = keep[parts]
-    rest |= _holes(rest, labels > 0, largest=REST_HOLE * size * size)
+    area = size * size
+    rest = _large(rest, REST_AREA * area, at_frame=REST_AREA_AT_FRAME * area)
+    rest |= _holes(rest, labels > 0, largest=REST_HOLE * area)
     rest = ndimage.binary_dilation(rest, iterations=REST_MARGIN)
     result: Mask = rest & (labels == 0)
     return result
 
 
-def _on_frame(parts: NDArray[Any]) -> NDArray[Any]:
-    """Ids of the parts at the frame of the image."""
-    return np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+def _large(mask: Mask, area: float, *, at_frame: float | None = None) -> Mask:
+    """Keep components of at least this area in pixels; another area for those at the frame."""
+    parts, count = ndimage.label(mask)
+    smallest = np.full(count + 1, area)
+    if at_frame is not None:
+        frame = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+        smallest[np.unique(frame)] = at_frame
+    keep = np.bincount(parts.ravel(), minlength=count + 1) >= smallest
+    keep[0] = False
+    result: Mask = keep[parts]
+    return result
 
 
 def _holes(mask: Mask, claimed: Mask, *, largest: float) -> Mask:
