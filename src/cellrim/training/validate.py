@@ -103,7 +103,7 @@ def predict_all(
 
 def score_image(labels: Labels, truth: Truth) -> tuple[Counts, Counts | None]:
     """Count pixels and instances, and boxes where the truth is boxes."""
-    counts = count_image(labels, truth.labels, ignore=truth.ignore)
+    counts = count_image(labels, truth.labels, ignore=truth.ignore, boundaries=False)
     if truth.boxes is None:
         return counts, None
     return counts, count_boxes(labels, truth.boxes, ignore=truth.ignore, ignore_border=True)
@@ -183,10 +183,10 @@ def search_options(
 ) -> tuple[DecodeOptions, float]:
     """Find decode options by coordinate search over a small grid, maximising the mean headline."""
     grid: dict[str, tuple[float, ...]] = {
-        "foreground_threshold": (0.4, 0.5, 0.6),
+        "min_confidence": (0.0, 0.3, 0.4, 0.45, 0.5, 0.55),
         "sink_radius": (1, 2, 3),
+        "foreground_threshold": (0.4, 0.5, 0.6),
         "min_area": (12, 24, 40),
-        "min_confidence": (0.0, 0.3, 0.4, 0.5),
     }
     best, best_score = DecodeOptions(), float("-inf")
     for field, values in grid.items():
