@@ -91,6 +91,13 @@ class ValidationPart(_Part):
     """Images of each set in the validations on the way; the last one takes all."""
 
 
+class CardPart(_Part):
+    """What the model card says beside what training finds out."""
+
+    licence: str = "not stated"
+    limitations: tuple[str, ...] = ()
+
+
 class Recipe(_Part):
     """A whole training. Unknown keys are errors."""
 
@@ -100,6 +107,7 @@ class Recipe(_Part):
     training: TrainingPart = TrainingPart()
     augmentation: AugmentationPart = AugmentationPart()
     validation: ValidationPart = ValidationPart()
+    card: CardPart = CardPart()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -298,6 +298,8 @@ def _complete(
         update={
             "version": __version__,
             "created": datetime.now(UTC).date().isoformat(),
+            "licence": recipe.card.licence,
+            "limitations": recipe.card.limitations,
             "architecture": recipe.model.model_dump(),
             "training_sets": tuple(
                 TrainingSet(name=n, licence=licence, images=len(c), cells=sum(c))
