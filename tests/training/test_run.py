@@ -202,6 +202,21 @@ def test_recipes_and_data_that_cannot_work_are_refused(recipe, tmp_path, discs):
         train(recipe, Places(run=tmp_path / "c", data=tmp_path / "none"), limits=ALONE)
 
 
+def test_images_with_too_many_channels_are_refused(recipe, tmp_path):
+    root = tmp_path / "data" / "discs"
+    for i in range(3):
+        labels = np.zeros((40, 48), np.uint8)
+        labels[10:20, 10:20] = 1
+        pixels = np.dstack([labels * 200] * 4)
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        (root / "labels").mkdir(parents=True, exist_ok=True)
+        path = root / "images" / f"{i}.tif"
+        tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="contig")
+        tifffile.imwrite(root / "labels" / f"{i}.tif", labels)
+    with pytest.raises(RecipeError, match="one to three channels, but got 4"):
+        train(recipe, Places(run=tmp_path / "run", data=tmp_path / "data"), limits=ALONE)
+
+
 def test_a_damaged_checkpoint_is_named(recipe, places):
     places.run.mkdir(parents=True)
     (places.run / "checkpoint.pt").write_bytes(b"not a checkpoint")

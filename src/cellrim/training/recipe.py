@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.errors import RecipeError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -31,7 +32,7 @@ class DataPart(_Part):
     """Modalities to take; all where empty."""
     options: dict[str, str] = Field(default_factory=dict)
     """What the format's reader takes besides, for example ``target = "cells"``."""
-    nucleus_channel: int | None = None
+    nucleus_channel: Annotated[int, Field(ge=0, lt=NETWORK_CHANNELS)] | None = None
     """The channel that may be dropped, since the cells can be told without it."""
 
 
