@@ -63,7 +63,7 @@ AIR = 0.92
 
 # Normalised radii: a flood starts within the first; there are no holes within the second; beyond
 # the third, in the corners, nothing belongs to the cell.
-SEED = 0.4
+SEED = 0.5
 SOLID = 0.9
 REACH = 1.2
 # Width in pixels of the widest bright gap that counts as a border, and its weight against radius.
@@ -127,12 +127,15 @@ def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
         cells = [cell.fitted(stained, owner) for cell in cells]
         depth, owner = _compete(cells, shape)
     stained = _stained(stain, edges, owner)
-    flooded = _flood(depth, owner, stain, stained)
+    body = stained.copy()
+    for cell in cells:
+        body[cell.window] |= _pale_centre(cell, stained[cell.window], owner[cell.window])
+    flooded = _flood(depth, owner, stain, body)
     size = float(np.median([cell.size for cell in cells]))
     foreign = _large(stained & (owner == 0), FOREIGN_AREA * size * size)
     labels = np.zeros(shape, np.int32)
     for cell in cells:
-        mask = _without_foreign(cell, _solid(cell, flooded, owner), foreign[cell.window])
+        mask = _without_foreign(cell, _reached(cell, flooded[cell.window]), foreign[cell.window])
         _draw(cell, mask, labels=labels, owner=owner)
     rest = _unclaimed(stain > REST_LEVEL * float(np.median(levels)), labels, size=size)
     return Truth(labels, rest, boxes)
@@ -311,39 +314,46 @@ def _stained(stain: Plane, edges: Plane, owner: Labels) -> Mask:
     return result
 
 
-def _flood(depth: Plane, owner: Labels, stain: Plane, stained: Mask) -> Labels:
-    """Grow the cells from their middles through the stain, outwards, thin bright gaps last.
+def _pale_centre(cell: _Cell, stained: Mask, owner: Labels) -> Mask:
+    """Return the ground inside of a cell; all arrays in the cell's window.
+
+    A pale centre may be open to one side: it counts when a closing shuts it in. What the closing
+    adds in a dent of the outline does not count.
+    """
+    wall = _closed(stained, CLOSE * cell.size)
+    filled = _filled(wall)
+    parts, count = ndimage.label(filled & ~stained)
+    shut = np.bincount(parts[filled & ~wall], minlength=count + 1) > 0
+    shut[0] = False
+    result: Mask = shut[parts] & (owner == cell.label) & (cell.radius() < SOLID)
+    return result
+
+
+def _flood(depth: Plane, owner: Labels, stain: Plane, body: Mask) -> Labels:
+    """Grow the cells from their middles through the body, outwards, thin bright gaps last.
 
     Seeded watershed (Meyer 1991) on the normalised radius plus a black top-hat of the stain.
     """
     from skimage.segmentation import watershed
 
     owned = owner > 0
-    deepest = ndimage.minimum(np.where(owned, depth, 0), owner, np.arange(owner.max() + 1))
+    ids = np.arange(owner.max() + 1)
+    deepest = ndimage.minimum(np.where(owned, depth, 0), owner, ids)
     radius = np.where(owned, 1 + depth / np.maximum(-deepest, 1)[owner], np.float32(2))
     gap = ndimage.black_tophat(stain, size=(GAP, GAP))
-    seeds = np.where(radius < SEED, owner, 0)
-    result: Labels = watershed(
-        radius + GAP_WEIGHT * gap, seeds, mask=owned & (stained | (seeds > 0))
+    seeds = np.where(body & (radius < SEED), owner, 0)
+    hollow = ~np.isin(ids, seeds)
+    seeds = np.where(body & (radius < SOLID) & hollow[owner], owner, seeds)
+    result: Labels = watershed(  # type: ignore[no-untyped-call]
+        radius + GAP_WEIGHT * gap, seeds, mask=owned & body
     ).astype(np.int32)
     return result
 
 
-def _solid(cell: _Cell, flooded: Labels, owner: Labels) -> Mask:
-    """Return the flooded pixels in the cell's window and its pale centre, without far corners.
-
-    A pale centre may be open to one side: it counts when a closing shuts it in. What the closing
-    adds in a dent of the outline does not count.
-    """
-    reached = flooded[cell.window]
-    own = reached == cell.label
-    wall = _closed(reached > 0, CLOSE * cell.size)
-    filled = _filled(wall)
-    parts, count = ndimage.label(filled & (reached == 0))
-    shut = np.bincount(parts[filled & ~wall], minlength=count + 1) > 0
-    mine = (owner[cell.window] == cell.label) & (cell.radius() < SOLID)
-    near = np.minimum(cell.radius(), replace(cell, tilt=0.0).radius()) < REACH
-    result: Mask = (own | (shut[parts] & (parts > 0) & mine)) & near
+def _reached(cell: _Cell, flooded: Labels) -> Mask:
+    """Return what the flood gave to the cell, without the far corners of its box."""
+    untilted = replace(cell, tilt=0.0)
+    result: Mask = (flooded == cell.label) & (np.minimum(cell.radius(), untilted.radius()) < REACH)
     return result
 
 
