@@ -37,6 +37,7 @@ def write_report(
     *,
     segmenter: Segmenter,
     packed: Path,
+    export_difference: dict[str, float],
 ) -> None:
     """Write ``report.html``, ``curves.png`` and ``panels.png`` into the run folder.
 
@@ -52,13 +53,15 @@ def write_report(
         The final model.
     packed
         Folder of the packed data, where the validation images lie.
+    export_difference
+        Largest differences between the ONNX file and torch, see ``models.export``.
     """
     if history:
         plot_curves(summarise(history), run / CURVES)
     panels = [_panel(segmenter, packed, image) for image in representative(images)]
     plot_panels(panels, run / PANELS)
     with atomic_path(run / PAGE) as partial:
-        partial.write_text(_page(recipe, history, sets), encoding="utf-8")
+        partial.write_text(_page(recipe, history, sets, export_difference), encoding="utf-8")
 
 
 def representative(images: Sequence[ImageScore]) -> list[ImageScore]:
@@ -91,7 +94,12 @@ def _panel(segmenter: Segmenter, packed: Path, score: ImageScore) -> Panel:
     )
 
 
-def _page(recipe: Recipe, history: list[dict[str, float]], sets: Sequence[SetScore]) -> str:
+def _page(
+    recipe: Recipe,
+    history: list[dict[str, float]],
+    sets: Sequence[SetScore],
+    export_difference: dict[str, float],
+) -> str:
     rows = [_row(s.name + (" (boxes)" if s.boxes else ""), s.images, s.values) for s in sets]
     mean = overall(sets)
     cells = {c: mean.get(f"val_{c}", float("nan")) for c in _COLUMNS}
@@ -99,6 +107,7 @@ def _page(recipe: Recipe, history: list[dict[str, float]], sets: Sequence[SetSco
     head = "".join(f"<th>{c}</th>" for c in ("set", "images", *_COLUMNS))
     minutes = history[-1]["minutes"] if history else 0.0
     patches = history[-1]["patches"] if history else 0.0
+    differs = ", ".join(f"{name} {value:.2g}" for name, value in export_difference.items())
     curves = f'<img src="{CURVES}" alt="Dice, IoU, loss and AP50 over epochs">' if history else ""
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{escape(recipe.name)}: training report</title>
@@ -108,6 +117,7 @@ def _page(recipe: Recipe, history: list[dict[str, float]], sets: Sequence[SetSco
 whole, without being told the cells' diameter.</p>
 <h2>Validation by set</h2>
 <table><tr>{head}</tr>{"".join(rows)}</table>
+<p>The exported network against torch on real images, largest differences: {differs}.</p>
 <h2>Curves</h2>
 {curves}
 <h2>Image, ground truth, predicted: the median image of each set</h2>

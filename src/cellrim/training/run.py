@@ -277,6 +277,7 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
         sets,
         segmenter=segmenter_of(recipe, model, options=options),
         packed=places.packed_folder,
+        export_difference=difference,
     )
     progress.say(f"model: {folder}; report: {places.run / 'report.html'}")
     return folder
