@@ -51,6 +51,8 @@ GROUND_REACH = 0.25
 MIN_GROUND = 50
 GROUND_PERCENTILE = 30
 MAX_GROUND = 0.6
+# Absorbed share below which there is nothing to see; the palest cells of BBBC041 have 0.1.
+MIN_CONTRAST = 0.03
 
 # Tilts tried: correlation of y and x. 0.8 is an ellipse with axes 3 : 1.
 TILTS = tuple(round(0.1 * i, 1) for i in range(-8, 9))
@@ -137,7 +139,8 @@ def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
     for cell in cells:
         mask = _without_foreign(cell, _reached(cell, flooded[cell.window]), foreign[cell.window])
         _draw(cell, mask, labels=labels, owner=owner)
-    rest = _unclaimed(stain > REST_LEVEL * float(np.median(levels)), labels, size=size)
+    rest_level = max(REST_LEVEL * float(np.median(levels)), MIN_CONTRAST)
+    rest = _unclaimed(stain > rest_level, labels, size=size)
     return Truth(labels, rest, boxes)
 
 
@@ -256,12 +259,17 @@ class _Cell:
     def level(self, stain: Plane) -> float:
         """Median of the stain in a ring that leaves out the pale centre and the edge."""
         radius = self.radius()
-        return float(np.median(stain[self.window][(radius > 0.4) & (radius < SOLID)]))
+        ring = (radius > 0.4) & (radius < SOLID)
+        if not ring.any():  # a box of a few pixels
+            ring = self.inside
+        return float(np.median(stain[self.window][ring]))
 
     def fitted(self, stained: Mask, owner: Labels) -> _Cell:
         """Return the box with the tilt whose ellipse holds most of its stain and least ground."""
         own = owner[self.window] == self.label
         solid = _filled(stained[self.window] & own)
+        if not solid.any():
+            return self
         gain = solid.astype(np.float32) - ~(stained[self.window] | solid)
         step = max(1, int(self.size / FIT_SIZE))
         thin = replace(self, v=self.v[::step], u=self.u[::step])
@@ -277,7 +285,7 @@ class _Cell:
 def _edge(cell: _Cell, stain: Plane, depth: Plane) -> float:
     """Absorbed share at the cell's edge: half way between the cell and the ground around it.
 
-    The ground is not 0 where cells out of focus lie behind.
+    The ground is not 0 where cells out of focus lie behind. Infinite where there is no contrast.
     """
     level = cell.level(stain)
     reach = int(GROUND_REACH * cell.size)
@@ -285,6 +293,8 @@ def _edge(cell: _Cell, stain: Plane, depth: Plane) -> float:
     outside = (depth[around] > 0.1 * cell.size) & (stain[around] < MAX_GROUND * level)
     ground = stain[around][outside]
     low = float(np.percentile(ground, GROUND_PERCENTILE)) if ground.size >= MIN_GROUND else 0.0
+    if level - max(low, 0.0) < MIN_CONTRAST:
+        return float("inf")
     return EDGE * (level + max(low, 0.0))
 
 
