@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,8 +180,13 @@ def search_options(
     segmenter: Segmenter,
     folder: Path,
     predictions: Sequence[tuple[str, PackedSample, Prediction]],
+    *,
+    say: Callable[[str], None],
 ) -> tuple[DecodeOptions, float]:
-    """Find decode options by coordinate search over a small grid, maximising the mean headline."""
+    """Find decode options by coordinate search over a small grid, maximising the mean headline.
+
+    Each candidate's score is told to ``say``.
+    """
     grid: dict[str, tuple[float, ...]] = {
         "min_confidence": (0.0, 0.3, 0.4, 0.45, 0.5, 0.55),
         "sink_radius": (1, 2, 3),
@@ -197,6 +202,7 @@ def search_options(
                 continue
             images = score_predictions(segmenter, folder, predictions, options=options)
             score = overall(by_set(images))["score"]
+            say(f"  {field} {value}: score {score:.4f}")
             if score > best_score:
                 best, best_score = options, score
     return best, best_score
