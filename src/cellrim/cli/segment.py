@@ -196,7 +196,8 @@ def describe(record: Record) -> str:
     if record.status == "failed":
         return f"{record.target}: failed. {record.error}"
     seconds = sum(record.seconds.values())
-    return f"{record.target}: {record.cells} cells of about {record.diameter or 0:.0f} px, {seconds:.1f} s"
+    size = f"{record.diameter or 0:.0f} px"
+    return f"{record.target}: {record.cells} cells of about {size}, {seconds:.1f} s"
 
 
 def _show(report: Report, out: Path) -> None:

@@ -354,7 +354,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise RecipeError(f"Expected auto, cpu, cuda or cuda:N, but got {name!r}.") from error
-    if device.type == "cuda" and device.index is None:
+    if name == "cuda":  # torchrun tells each process which
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return device
 
