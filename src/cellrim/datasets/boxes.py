@@ -104,10 +104,11 @@ def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
     Returns
     -------
     Truth
-        The label of box ``i`` is ``i + 1``; each is one component without holes, inside its box and
-        one pixel around it. A box without stain gets the ellipse inscribed in it. Only a box that
-        others cover entirely has no pixel. The ignore mask is True on stain outside of all
-        labels, and everywhere where there is no box at all.
+        The label of box ``i`` is ``i + 1``; each is one component inside its box and one pixel
+        around it, without holes other than cells of smaller boxes. A box without stain gets the
+        ellipse inscribed in it. Only a box that others cover entirely, or that repeats an earlier
+        one, has no pixel. The ignore mask is True on stain outside of all labels, and everywhere
+        where there is no box at all.
 
     Raises
     ------
@@ -120,28 +121,35 @@ def truth_from_boxes(pixels: NDArray[Any], boxes: Boxes) -> Truth:
     if not len(corners):
         return Truth(np.zeros(shape, np.int32), np.ones(shape, np.bool_), boxes)
     stain = absorbed_share(pixels[:, :, STAIN_CHANNEL], corners)
-    cells = [_Cell.of_box(box, shape, i + 1) for i, box in enumerate(corners)]
-    depth, owner = _compete(cells, shape)
-    levels = np.array([cell.level(stain) for cell in cells], np.float32)
-    edges = np.array([_edge(cell, stain, depth) for cell in cells], np.float32)
+    # Of boxes that are drawn twice, the first is the cell's.
+    first = np.sort(np.unique(corners, axis=0, return_index=True)[1])
+    cells = [_Cell.of_box(corners[i], shape, int(i) + 1) for i in first]
+    size = float(np.median([cell.size for cell in cells]))
+    labels = _draw_all(cells, stain, size=size)
+    level = float(np.median([cell.level(stain) for cell in cells]))
+    rest = _unclaimed(stain > max(REST_LEVEL * level, MIN_CONTRAST), labels, size=size)
+    return Truth(labels, rest, boxes)
+
+
+def _draw_all(cells: list[_Cell], stain: Plane, *, size: float) -> Labels:
+    """Make the label image of the cells; ``size`` is the median of their diameters."""
+    depth, owner = _compete(cells, stain.shape)
+    edges = _edges(cells, stain, depth)
     for _ in range(TILT_ROUNDS):
-        stained = _stained(stain, edges, owner)
+        stained = stain > edges[owner]
         cells = [cell.fitted(stained, owner) for cell in cells]
-        depth, owner = _compete(cells, shape)
-    stained = _stained(stain, edges, owner)
+        depth, owner = _compete(cells, stain.shape)
+    stained = stain > edges[owner]
     body = stained.copy()
     for cell in cells:
         body[cell.window] |= _pale_centre(cell, stained[cell.window], owner[cell.window])
     flooded = _flood(depth, owner, stain, body)
-    size = float(np.median([cell.size for cell in cells]))
     foreign = _large(stained & (owner == 0), FOREIGN_AREA * size * size)
-    labels = np.zeros(shape, np.int32)
+    labels = np.zeros(stain.shape, np.int32)
     for cell in cells:
         mask = _without_foreign(cell, _reached(cell, flooded[cell.window]), foreign[cell.window])
         _draw(cell, mask, labels=labels, owner=owner)
-    rest_level = max(REST_LEVEL * float(np.median(levels)), MIN_CONTRAST)
-    rest = _unclaimed(stain > rest_level, labels, size=size)
-    return Truth(labels, rest, boxes)
+    return labels
 
 
 def absorbed_share(intensity: NDArray[Any], corners: NDArray[np.int64]) -> Plane:
@@ -317,11 +325,13 @@ def _compete(cells: list[_Cell], shape: tuple[int, ...]) -> tuple[Plane, Labels]
     return depth, owner
 
 
-def _stained(stain: Plane, edges: Plane, owner: Labels) -> Mask:
-    """Whether each pixel is darker than its owner's edge; than the median edge without owner."""
-    limits = np.concatenate([[np.float32(np.median(edges))], edges])
-    result: Mask = stain > limits[owner]
-    return result
+def _edges(cells: list[_Cell], stain: Plane, depth: Plane) -> Plane:
+    """Absorbed share at the edge by label; at 0 for what has no box: the median of the cells."""
+    found = [_edge(cell, stain, depth) for cell in cells]
+    edges = np.full(cells[-1].label + 1, np.inf, np.float32)
+    edges[[cell.label for cell in cells]] = found
+    edges[0] = np.median(found)
+    return edges
 
 
 def _pale_centre(cell: _Cell, stained: Mask, owner: Labels) -> Mask:
