@@ -24,7 +24,8 @@ def train(
         bool, typer.Option("--resume", help="Continue from the run folder's checkpoint.")
     ] = False,
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="Checkpoint whose weights to begin with.")
+        str | None,
+        typer.Option("--from", help="Model, its folder or a checkpoint to begin with."),
     ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after this time, ready to resume.")

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cellrim.errors import RecipeError
+from cellrim.models.registry import ModelFolder
+from cellrim.models.restore import measure_statistics, restore
 from cellrim.models.unet import UNet, UNetShape
 from cellrim.training.checkpoint import Checkpoint, State, read_checkpoint, write_checkpoint
 from cellrim.training.losses import map_loss, overlap_counts
@@ -32,6 +34,8 @@ CHECKPOINT_SECONDS = 120.0
 # The learning rate ends at this fraction of its peak.
 _LAST_RATE = 0.01
 _GRADIENT_NORM = 5.0
+# Batches over which the normalisation statistics of an exported model are measured again.
+_STATISTICS_BATCHES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,30 @@ class Trainer:
             self.average.load_state_dict(weights)
         except RuntimeError as error:
             raise RecipeError(f"The weights do not fit the recipe's model: {error}") from error
+
+    def start_from_model(self, folder: ModelFolder) -> None:
+        """Begin with the weights of an exported model; statistics come from this recipe's patches.
+
+        Raises
+        ------
+        ModelError
+            If the folder holds no network that can be trained on.
+        RecipeError
+            If it does not fit the recipe's model.
+        """
+        restored = restore(folder)
+        if restored.shape != self.model.shape:
+            raise RecipeError(
+                f"Expected a model of {self.model.shape}, as the recipe says, but the one in "
+                f"{folder.path} is {restored.shape}."
+            )
+        size = self.recipe.training.batch
+        batches = (
+            torch.from_numpy(np.stack([self._source[i].image for i in range(b, b + size)]))
+            for b in range(0, _STATISTICS_BATCHES * size, size)
+        )
+        measure_statistics(restored, batches)
+        self.start_from(dict(restored.state_dict()))
 
     def save(self, path: Path) -> None:
         """Write the state to resume from."""

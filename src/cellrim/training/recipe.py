@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Self
@@ -122,7 +123,8 @@ class Recipe(_Part):
 
     def data_key(self) -> str:
         """Hash of all that decides what the packed data looks like."""
-        text = self.model_dump_json(include={"data": True, "validation": {"fraction"}})
+        parts = [d.model_dump(exclude={"weight", "nucleus_channel"}) for d in self.data]
+        text = json.dumps([parts, self.validation.fraction])
         text += str(self.model.canonical_diameter)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -21,6 +21,7 @@ from cellrim.io.atomic import atomic_path
 from cellrim.models.backend import OnnxBackend
 from cellrim.models.card import CARD_NAME, ONNX_NAME, ModelCard, TrainingSet, sha256_of, write_card
 from cellrim.models.export import export_onnx, largest_difference
+from cellrim.models.registry import find_model
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 from cellrim.training.checkpoint import read_checkpoint
 from cellrim.training.loop import CHECKPOINT, Limits, Trainer
@@ -158,7 +159,7 @@ def train(
     *,
     limits: Limits | None = None,
     resume: bool = False,
-    start_from: Path | None = None,
+    start_from: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path | None:
     """Train a recipe.
@@ -174,7 +175,8 @@ def train(
     resume
         Continue the run folder's checkpoint; else the folder must not have one.
     start_from
-        A checkpoint whose averaged weights to begin with (fine-tuning).
+        What to begin with (fine-tuning): a checkpoint, of which the averaged weights are taken,
+        the folder of a model, or the name of an embedded one.
     progress
         Where to report.
 
@@ -201,7 +203,7 @@ def train(
     index = packed_index(recipe, places, progress.live)
     trainer = Trainer(recipe, places.packed_folder, index, limits=limits)
     if start_from is not None:
-        trainer.start_from(read_checkpoint(start_from).average)
+        _start_from(trainer, start_from)
     if resume:
         trainer.resume(checkpoint)
     if trainer.rank == 0:
@@ -214,6 +216,13 @@ def train(
         progress.say(f"time is up after {trainer.patches} patches; continue with --resume")
         return None
     return finish(recipe, places, progress=progress)
+
+
+def _start_from(trainer: Trainer, source: str | Path) -> None:
+    if Path(source).is_file():
+        trainer.start_from(read_checkpoint(Path(source)).average)
+    else:
+        trainer.start_from_model(find_model(source))
 
 
 def packed_index(recipe: Recipe, places: Places, live: Say) -> Index:
