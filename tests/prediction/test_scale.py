@@ -6,12 +6,14 @@ from cellrim.prediction.scale import (
     SMALLEST_SCALE,
     VIEW_PIXELS,
     Look,
+    canonical_scale,
+    conviction,
     estimate_scale,
     log2_diameter,
     view,
     weighted_median,
 )
-from cellrim.representation.flow import encode
+from cellrim.representation.flow import DecodeOptions, encode
 
 
 class Network:
@@ -42,15 +44,17 @@ IMAGE = np.zeros((320, 320, 1), np.float32)
 
 
 def test_sure_and_settled_at_once():
-    network = Network(lambda scale: (0.1, 0.9))
-    assert estimate_scale(IMAGE, network) == pytest.approx(2**-0.1)
+    network = Network(lambda scale: (0.0, 0.9))
+    assert estimate_scale(IMAGE, network) == 1
     assert network.scales == [1.0]
 
 
-def test_the_answer_is_followed():
-    network = Network(lambda scale: (np.log2(scale / 0.4), 0.9))
-    assert estimate_scale(IMAGE, network) == pytest.approx(0.4, rel=0.01)
-    assert len(network.scales) == 2
+@pytest.mark.parametrize("answer", [1.0, 0.6, 0.4])
+@pytest.mark.parametrize("true", [0.25, 0.4, 0.6, 0.9])
+def test_the_answer_is_followed_even_if_the_network_says_too_little(answer, true):
+    network = Network(lambda scale: (answer * np.log2(scale / true), 0.9))
+    assert estimate_scale(IMAGE, network) == pytest.approx(true, rel=0.1)
+    assert len(network.scales) <= 4
 
 
 def test_without_any_cell_the_scale_is_one():
@@ -67,16 +71,34 @@ def test_where_it_is_not_sure_other_scales_are_tried():
 
 @pytest.mark.parametrize(("octaves", "limit"), [(3.0, SMALLEST_SCALE), (-3.0, LARGEST_SCALE)])
 def test_limits(octaves, limit):
-    looks = [Look(2.0 ** (-octaves), octaves, 1.0), Look(limit, octaves, 1.0)]
-    for look in looks:
-        assert SMALLEST_SCALE <= look.target <= LARGEST_SCALE
-    assert looks[1].target == limit
-    assert looks[1].settled
+    look = Look(-octaves, octaves, 1.0)
+    assert 2.0 ** canonical_scale(look, [look]) == pytest.approx(limit)
+
+
+def test_between_two_looks_the_next_is_enclosed():
+    large, small = Look(0.0, 1.0, 0.5), Look(-2.0, -0.5, 0.5)
+    assert -2 < canonical_scale(large, [large, small]) < 0
+    other_way = canonical_scale(small, [large, small])
+    assert canonical_scale(large, [large, small]) == pytest.approx(other_way)
 
 
 def test_between_equals_the_likelier_size_wins():
-    near, far = Look(0.5, 0.0, 0.5), Look(1 / 16, 0.0, 0.5)
+    near, far = Look(-1.0, 0.0, 0.5), Look(-4.0, 0.0, 0.5)
     assert near.evidence > far.evidence
+
+
+def test_conviction_is_a_share_of_the_foreground():
+    maps = np.zeros((4, 60, 60), np.float32)
+    maps[0] = -9
+    assert conviction(maps, DecodeOptions()) == 0
+    labels = np.zeros((60, 60), np.int32)
+    for k in range(4):
+        labels[5:17, 3 + 14 * k : 15 + 14 * k] = k + 1
+    maps = encode(labels, 12)
+    sure = conviction(maps, DecodeOptions())
+    assert 0.7 < sure <= 0.8  # four instances count as four fifths
+    maps[0, 40:52] = 9  # as much foreground again without an instance: no flow, no confidence
+    assert conviction(maps, DecodeOptions(min_confidence=0.5)) < 0.6 * sure
 
 
 def test_each_cell_counts_once_whatever_its_size():
