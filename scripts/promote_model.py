@@ -30,8 +30,8 @@ def main() -> int:
     source = Path(sys.argv[1])
     new = read_card(source / CARD_NAME)
     target = EMBEDDED / (sys.argv[2] if len(sys.argv) > 2 else new.name)
-    if (target / CARD_NAME).is_file():
-        old = read_card(target / CARD_NAME)
+    old = read_card(target / CARD_NAME) if (target / CARD_NAME).is_file() else None
+    if old is not None and old.validation:  # one that was never measured is no rival
         sets = sorted(set(old.validation) & set(new.validation))
         if not sets or set(old.validation) - set(new.validation):
             print(f"The validation sets differ: {sorted(old.validation)}, {sorted(new.validation)}")

@@ -16,6 +16,7 @@ import torch
 from cellrim.errors import RecipeError
 from cellrim.models.backend import OnnxBackend
 from cellrim.models.card import read_card
+from cellrim.models.registry import find_model
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 from cellrim.prediction import load_model
 from cellrim.training.checkpoint import read_checkpoint
@@ -135,22 +136,27 @@ def write_recipe(recipe, path, **training):
 
 
 def test_killed_in_the_middle_and_resumed_by_the_command_line(recipe, discs, tmp_path):
-    path = write_recipe(recipe, tmp_path / "recipe.toml")
+    endless = 10_000_000
+    path = write_recipe(recipe, tmp_path / "recipe.toml", patches=endless)
     run = tmp_path / "run"
+    checkpoint = run / "checkpoint.pt"
     options = (str(path), "-o", str(run), "--device", "cpu", "--workers", "0")
     with (tmp_path / "log.txt").open("w") as log:
         first = run_cellrim(*options, "--max-minutes", "0.02", discs=discs, log=log)
         assert first.wait(120) == 0, (tmp_path / "log.txt").read_text()
-        seen = read_checkpoint(run / "checkpoint.pt").patches
-        assert seen < 96
+        seen = read_checkpoint(checkpoint).patches
+        assert 0 < seen < endless
         killed = run_cellrim(*options, "--resume", discs=discs, log=log)
         time.sleep(4)
         killed.kill()
         killed.wait(60)
-    assert read_checkpoint(run / "checkpoint.pt").patches >= seen
+    kept = read_checkpoint(checkpoint).patches
+    assert kept >= seen
     with (tmp_path / "log.txt").open("a") as log:
-        last = run_cellrim(*options, "--resume", discs=discs, log=log)
+        # A schedule by time that is over ends the training with the next step, as a model.
+        last = run_cellrim(*options, "--resume", "--anneal-minutes", "0.01", discs=discs, log=log)
         assert last.wait(240) == 0, (tmp_path / "log.txt").read_text()
+    assert read_checkpoint(checkpoint).patches > kept
     assert (run / "model" / "model.onnx").is_file()
 
 
@@ -177,6 +183,30 @@ def test_fine_tuning_begins_with_the_old_weights(recipe, trained):
         assert torch.equal(value, old[name])
     with pytest.raises(RecipeError, match="do not fit"):
         new.start_from({"rim.0.weight": torch.zeros(1)})
+
+
+def test_fine_tuning_begins_with_what_an_exported_model_computes(recipe, trained):
+    places, folder, _ = trained
+    index = read_index(places.packed_folder)
+    new = Trainer(recipe, places.packed_folder, index, limits=ALONE)
+    new.start_from_model(find_model(folder))
+    batch = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
+    expected = OnnxBackend(folder, read_card(folder / "card.json"), threads=1).predict(batch)
+    np.testing.assert_allclose(TorchBackend(new.model).predict(batch), expected, atol=1e-3)
+    np.testing.assert_allclose(TorchBackend(new.average).predict(batch), expected, atol=1e-3)
+    wider = recipe.model_copy(update={"model": recipe.model.model_copy(update={"rim": 4})})
+    with pytest.raises(RecipeError, match="rim=4"):
+        Trainer(wider, places.packed_folder, index, limits=ALONE).start_from_model(
+            find_model(folder)
+        )
+
+
+def test_the_card_names_the_model_that_training_went_on_from(recipe, trained, tmp_path):
+    places, folder, _ = trained
+    again = Places(run=tmp_path / "again", packed=places.packed_folder)
+    new = train(recipe, again, limits=ALONE, start_from=folder, progress=QUIET)
+    assert read_card(new / "card.json").started_from == read_card(folder / "card.json").sha256
+    assert read_card(folder / "card.json").started_from is None
 
 
 def test_recipes_and_data_that_cannot_work_are_refused(recipe, tmp_path, discs):

@@ -70,7 +70,9 @@ class ModelCard(BaseModel):
     recipe
         The text of the recipe.
     patches_seen
-        Training patches, counted with repetition.
+        Training patches, counted with repetition; those of ``started_from`` do not count.
+    started_from
+        ``sha256`` of the model whose weights training began with; None for random ones.
     validation
         Metrics of each validation set: set name to metric name to value.
     limitations
@@ -96,6 +98,7 @@ class ModelCard(BaseModel):
     training_sets: tuple[TrainingSet, ...] = ()
     recipe: str = ""
     patches_seen: Annotated[int, Field(ge=0)] = 0
+    started_from: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     validation: dict[str, dict[str, float]] = Field(default_factory=dict)
     limitations: tuple[str, ...] = ()
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -19,7 +19,8 @@ State = dict[str, Tensor]
 class Checkpoint:
     """Everything a training resumes from. Patches are made from their number, so no generator.
 
-    ``history`` holds one row per epoch; ``best`` is the score of ``best_model``.
+    ``history`` holds one row per epoch; ``best`` is the score of ``best_model``;
+    ``started_from`` the hash of the exported model that training began with.
     """
 
     recipe: str
@@ -31,6 +32,7 @@ class Checkpoint:
     best: float = float("-inf")
     best_model: State = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    started_from: str | None = None
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

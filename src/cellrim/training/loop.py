@@ -115,6 +115,7 @@ class Trainer:
         self.best = float("-inf")
         self.best_model: State = {}
         self.history: list[dict[str, float]] = []
+        self.started_from: str | None = None
 
     # ------------------------------------------------------------------ state
 
@@ -155,6 +156,7 @@ class Trainer:
         )
         measure_statistics(restored, batches)
         self.start_from(dict(restored.state_dict()))
+        self.started_from = folder.card.sha256
 
     def save(self, path: Path) -> None:
         """Write the state to resume from."""
@@ -168,6 +170,7 @@ class Trainer:
             best=self.best,
             best_model=self.best_model,
             history=self.history,
+            started_from=self.started_from,
         )
         write_checkpoint(path, state)
 
@@ -191,6 +194,7 @@ class Trainer:
         self._optimiser.load_state_dict(state.optimiser)
         self.patches, self.seconds = state.patches, state.seconds
         self.best, self.best_model, self.history = state.best, state.best_model, state.history
+        self.started_from = state.started_from
 
     # ------------------------------------------------------------------ the loop
 

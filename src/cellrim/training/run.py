@@ -23,7 +23,7 @@ from cellrim.models.card import CARD_NAME, ONNX_NAME, ModelCard, TrainingSet, sh
 from cellrim.models.export import export_onnx, largest_difference
 from cellrim.models.registry import find_model
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
-from cellrim.training.checkpoint import read_checkpoint
+from cellrim.training.checkpoint import Checkpoint, read_checkpoint
 from cellrim.training.loop import CHECKPOINT, Limits, Trainer
 from cellrim.training.prepare import data_root, prepare
 from cellrim.training.recipe import Recipe
@@ -274,7 +274,7 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     folder = places.run / MODEL
     card = draft_card(recipe, model, options=options)
     export_onnx(model, folder / ONNX_NAME)
-    card = _complete(card, recipe, index, folder, sets=sets, patches=state.patches)
+    card = _complete(card, recipe, index, folder, sets=sets, state=state)
     write_card(folder / CARD_NAME, card)
     difference = _compare(model, folder, card, places, index)
     progress.say(f"ONNX against torch, largest differences: {difference}")
@@ -299,7 +299,7 @@ def _complete(
     folder: Path,
     *,
     sets: list[SetScore],
-    patches: int,
+    state: Checkpoint,
 ) -> ModelCard:
     trained: dict[tuple[str, str], list[int]] = {}
     for s in index.part("train"):
@@ -316,7 +316,8 @@ def _complete(
                 for (n, licence), c in trained.items()
             ),
             "recipe": recipe.model_dump_json(),
-            "patches_seen": patches,
+            "patches_seen": state.patches,
+            "started_from": state.started_from,
             "validation": {
                 s.name: {"images": float(s.images), **{k: round(v, 4) for k, v in s.values.items()}}
                 for s in sets

@@ -20,6 +20,8 @@ from cellrim.training.recipe import Recipe
 from cellrim.training.store import Index, PackedSample, read_truth, truth_file
 
 UNKNOWN_HASH = "0" * 64
+# Below the first of these a network sees a cell here and there in nothing but noise (up to 0.38).
+LEAST_CONFIDENCES = (0.4, 0.45, 0.5, 0.55)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +190,10 @@ def search_options(
     Each candidate's score is told to ``say``.
     """
     grid: dict[str, tuple[float, ...]] = {
-        "min_confidence": (0.0, 0.3, 0.4, 0.45, 0.5, 0.55),
+        "min_confidence": LEAST_CONFIDENCES,
         "sink_radius": (1, 2, 3),
         "foreground_threshold": (0.4, 0.5, 0.6),
-        "min_area": (12, 24, 40),
+        "min_area": (12, 24),
     }
     best, best_score = DecodeOptions(), float("-inf")
     for field, values in grid.items():
