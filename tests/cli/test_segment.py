@@ -82,6 +82,7 @@ def test_exit_codes(images, tiny_model, tmp_path):
         (("{in}", "-o", "{out}", "--channels", "red"), "channel numbers"),
         (("{in}", "-o", "{out}", "--channels", "0,0"), "different"),
         (("{in}", "-o", "{out}", "--diameter", "-1"), "diameter"),
+        (("{in}", "-o", "{out}", "--min-confidence", "45"), "from 0 to 1"),
         (("{in}", "-o", "{out}", "--save", "all"), "labels, overlay, cells"),
         (("{in}", "-o", "{out}", "--resume", "--overwrite"), "both"),
     ],

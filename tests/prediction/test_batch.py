@@ -56,6 +56,7 @@ def test_writes_all_results_and_run_json_last(folder, segmenter):
         "diameter": None,
         "channels": None,
         "save": ["cells", "labels", "overlay"],
+        "min_confidence": None,
     }
     for record in summary["files"]:
         labels = read_labels(out / record["outputs"][0])
@@ -165,6 +166,15 @@ def test_resume_redoes_what_changed(folder, segmenter, discs, oracle, card_with)
     assert redone(model=other) == []
 
 
+def test_a_minimal_confidence_replaces_that_of_the_card(folder, segmenter):
+    assert not Request().decode_options(segmenter.card.decode).min_confidence
+    everything = run(_plan(folder, segmenter)).records
+    strict = Request(min_confidence=1.0)
+    nothing = run(_plan(folder, segmenter, strict, existing="resume")).records
+    assert sum(r.cells for r in everything) > 0
+    assert sum(r.cells for r in nothing) == 0
+
+
 def test_resume_tries_failed_images_again(folder, segmenter, discs):
     (folder / "b.png").write_bytes(b"")
     assert len(run(_plan(folder, segmenter)).failed) == 1
@@ -209,6 +219,9 @@ def test_an_output_that_is_a_file(folder, segmenter):
         {"channels": (-1,)},
         {"channels": (0, 0)},
         {"channels": (0, 1, 2, 3)},
+        {"min_confidence": -0.1},
+        {"min_confidence": 1.1},
+        {"min_confidence": float("nan")},
         {"save": ()},
         {"save": ("labels", "everything")},
     ],

@@ -44,6 +44,12 @@ def segment(
     save: Annotated[
         str, typer.Option(metavar="KINDS", help="Which results to save.")
     ] = "labels,overlay,cells",
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1", help="Leave out cells of a lower confidence; else the card's."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what an earlier run finished and go on.")
     ] = False,
@@ -69,6 +75,7 @@ def segment(
         diameter=diameter,
         channels=parse_channels(channels),
         save=_parse_save(save),
+        min_confidence=min_confidence,
         existing=_existing(resume=resume, overwrite=overwrite),
         threads=threads,
     )
@@ -124,6 +131,7 @@ def _plan(
     diameter: float | None,
     channels: tuple[int, ...] | None,
     save: tuple[str, ...],
+    min_confidence: float | None,
     existing: Existing,
     threads: int | None,
 ) -> Plan:
@@ -135,7 +143,9 @@ def _plan(
     if out is None:
         raise UsageError("Expected a folder for the results: -o FOLDER.")
     try:
-        request = Request(diameter=diameter, channels=channels, save=save)
+        request = Request(
+            diameter=diameter, channels=channels, save=save, min_confidence=min_confidence
+        )
         jobs = find_jobs(inputs, out)
         segmenter = load_model(model, threads=threads)
         return plan_run(jobs, out, segmenter=segmenter, request=request, existing=existing)

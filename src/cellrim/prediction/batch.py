@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +30,7 @@ from cellrim.prediction.records import (
 )
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
+from cellrim.representation.flow import DecodeOptions
 
 Existing = Literal["refuse", "resume", "overwrite"]
 """What to do with results that are there already."""
@@ -49,6 +50,8 @@ class Request:
         Channels to use; all where None.
     save
         Kinds of results: keys of :data:`~cellrim.prediction.inputs.OUTPUT_ENDINGS`.
+    min_confidence
+        Cells of a lower confidence are left out, 0..1; the model card's where None.
 
     Raises
     ------
@@ -59,10 +62,15 @@ class Request:
     diameter: float | None = None
     channels: tuple[int, ...] | None = None
     save: tuple[str, ...] = tuple(OUTPUT_ENDINGS)
+    min_confidence: float | None = None
 
     def __post_init__(self) -> None:
         if self.diameter is not None and not 0 < self.diameter < float("inf"):
             raise UsageError(f"Expected a diameter above 0 pixels, but got {self.diameter}.")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise UsageError(
+                f"Expected a minimal confidence from 0 to 1, but got {self.min_confidence}."
+            )
         if self.channels is not None and not _are_channels(self.channels):
             raise UsageError(
                 "Expected one to three different channel numbers from 0 on, but got "
@@ -74,6 +82,12 @@ class Request:
                 f"Expected what to save out of {', '.join(OUTPUT_ENDINGS)}, but got "
                 f"{', '.join(unknown) or 'nothing'}."
             )
+
+    def decode_options(self, default: DecodeOptions) -> DecodeOptions:
+        """Options of the model card with what is asked for in their place."""
+        if self.min_confidence is None:
+            return default
+        return replace(default, min_confidence=self.min_confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +210,10 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
             image = read_image(job.source)
         with _Timed(seconds, "segment"):
             result = plan.segmenter.segment(
-                image, channels=plan.request.channels, diameter=plan.request.diameter
+                image,
+                channels=plan.request.channels,
+                diameter=plan.request.diameter,
+                options=plan.request.decode_options(plan.segmenter.card.decode),
             )
         with _Timed(seconds, "save"):
             _save(result, outputs, plan.request.save)
@@ -282,6 +299,7 @@ def _options(request: Request) -> dict[str, object]:
         "diameter": request.diameter,
         "channels": request.channels,
         "save": sorted(set(request.save)),
+        "min_confidence": request.min_confidence,
     }
 
 
