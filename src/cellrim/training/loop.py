@@ -236,6 +236,11 @@ class Trainer:
                     break
         return self.progress >= 1
 
+    def judge_start(self, observer: Observer) -> None:
+        """Validate the weights training begins with, as epoch 0: the mark to beat."""
+        if self.rank == 0:
+            self._judge(observer, {"epoch": 0.0, "patches": 0.0, "minutes": 0.0})
+
     def try_steps(self, count: int) -> None:
         """Take a few steps without writing anything, to see that they work."""
         tally = _Tally(self.device)
@@ -298,12 +303,15 @@ class Trainer:
         if self.rank != 0:
             return
         row = {
-            "epoch": float(len(self.history) + 1),
+            "epoch": (self.history[-1]["epoch"] if self.history else 0.0) + 1,
             "patches": float(self.patches),
             "minutes": self.seconds / 60,
             "learning_rate": self._rate(),
             **tally.means(),
         }
+        self._judge(observer, row)
+
+    def _judge(self, observer: Observer, row: dict[str, float]) -> None:
         score = observer.epoch(self.average, row)
         row["score"] = score
         self.history.append(row)

@@ -60,7 +60,7 @@ def draft_card(recipe: Recipe, model: UNet, *, options: DecodeOptions | None = N
         canonical_diameter=recipe.model.canonical_diameter,
         stride=model.shape.stride,
         halo=model.shape.halo,
-        decode=options or DecodeOptions(),
+        decode=options or recipe.decode.options,
         sha256=UNKNOWN_HASH,
     )
 
