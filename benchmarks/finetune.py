@@ -2,9 +2,9 @@
 
 Usage: CELLRIM_DATA=path/to/data python benchmarks/finetune.py OUT [SET ...] [--minutes M]
 
-For each set (usiigaci and mixed where none is named) five training images, evenly spread over the
-set, are copied into a folder OUT/SET, ``cellrim train OUT/SET --from general`` is run on it, and the
-set's validation images of recipes/general.toml are segmented with both models. Needs the ``train``
+For each set (usiigaci and mixed where none is named) five training images, evenly spread over
+it, are copied into a folder OUT/SET, ``cellrim train OUT/SET --from general`` is run on it, and
+the validation images of recipes/general.toml are segmented with both models. Needs the ``train``
 extra.
 """
 
