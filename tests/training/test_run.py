@@ -40,6 +40,7 @@ def test_from_recipe_to_a_model_that_segments(recipe, trained, discs):
     assert card.patches_seen == 96
     assert [(s.name, s.images) for s in card.training_sets] == [("discs", 5)]
     assert set(card.validation) == {"discs"}
+    assert card.intervals == {}  # one validation image says nothing of the others
     image = tifffile.imread(discs / "discs" / "images" / "field0.tif")
     result = load_model(folder, threads=1).segment(image, axes="YX")
     assert result.labels.shape == image.shape

@@ -75,6 +75,8 @@ class ModelCard(BaseModel):
         ``sha256`` of the model whose weights training began with; None for random ones.
     validation
         Metrics of each validation set: set name to metric name to value.
+    intervals
+        Their 95 % bootstrap intervals over images, low and high; sets of one image have none.
     limitations
         What it is known to do badly, one sentence each.
     sha256
@@ -100,6 +102,7 @@ class ModelCard(BaseModel):
     patches_seen: Annotated[int, Field(ge=0)] = 0
     started_from: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     validation: dict[str, dict[str, float]] = Field(default_factory=dict)
+    intervals: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
     limitations: tuple[str, ...] = ()
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -34,6 +34,7 @@ from cellrim.training.validate import (
     by_set,
     choose,
     draft_card,
+    intervals_by_set,
     overall,
     predict_all,
     score_predictions,
@@ -288,6 +289,7 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     card = draft_card(recipe, model, options=options)
     export_onnx(model, folder / ONNX_NAME)
     card = _complete(card, recipe, index, folder, sets=sets, state=state)
+    card = card.model_copy(update={"intervals": intervals_by_set(images)})
     write_card(folder / CARD_NAME, card)
     difference = _compare(model, folder, card, places, index)
     progress.say(f"ONNX against torch, largest differences: {difference}")
