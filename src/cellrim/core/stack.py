@@ -48,6 +48,9 @@ class Calibration:
     time_step: float | None = None
 
 
+NOT_CALIBRATED = Calibration()
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """The planes of one image file. Holds no pixels: each plane is read when asked for.
@@ -78,7 +81,7 @@ class Stack:
     shape: tuple[int, int]
     channels: tuple[str, ...]
     read: Callable[[Index], Image] = field(repr=False)
-    calibration: Calibration = Calibration()
+    calibration: Calibration = NOT_CALIBRATED
 
     def __post_init__(self) -> None:
         known = set(self.axes) <= set(PLANE_AXES) and len(set(self.axes)) == len(self.axes)
