@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.core.stack import Calibration, Index
-from cellrim.errors import ImageReadError
+from cellrim.core.stack import NOT_CALIBRATED, Calibration, Index
+from cellrim.errors import ImageReadError, UsageError
 
 AXES = "TCZYXS"
 """Letters of axes, as OME writes them: time, channel, depth, rows, columns, RGB samples."""
@@ -83,7 +83,7 @@ class Source:
     shape: tuple[int, ...]
     read: Callable[[Index], tuple[NDArray[Any], str]] = field(repr=False)
     channels: tuple[str, ...] | None = None
-    calibration: Calibration = Calibration()
+    calibration: Calibration = NOT_CALIBRATED
     close: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def length(self, axis: str) -> int:
@@ -150,17 +150,12 @@ def asked_axes(
 
     Raises
     ------
+    UsageError
+        If the letters are no axes.
     ImageReadError
-        If the letters are no axes, or do not fit the file.
+        If they do not fit the file.
     """
-    found = re.findall(r"([A-Z])(\d*)", asked.upper())
-    letters = "".join(letter for letter, _ in found)
-    if "".join(a + n for a, n in found) != asked.upper() or not are_axes(letters):
-        raise ImageReadError(
-            f"Cannot read {path}: expected axes such as YX, CYX, TZCYX or T5C2YX, each letter out "
-            f"of {AXES} once, and Y and X among them, but got {asked!r}."
-        )
-    sizes = [int(n) if n else None for _, n in found]
+    letters, sizes = check_asked_axes(asked)
     fitted = _fit(sizes, shape, within=len(shape) if within is None else within)
     if fitted is None:
         raise ImageReadError(
@@ -169,6 +164,44 @@ def asked_axes(
             "to the number of pages, such as T5C2YX."
         )
     return letters, fitted
+
+
+def check_asked_axes(asked: str) -> tuple[str, list[int | None]]:
+    """Take axes that were asked for apart: their letters, and the lengths where given.
+
+    Raises
+    ------
+    UsageError
+        If they are no axes.
+
+    Examples
+    --------
+    >>> check_asked_axes("T5CYX")
+    ('TCYX', [5, None, None, None])
+    """
+    found = re.findall(r"([A-Z])(\d*)", asked.upper())
+    letters = "".join(letter for letter, _ in found)
+    if "".join(a + n for a, n in found) != asked.upper() or not are_axes(letters):
+        raise UsageError(
+            f"Expected axes such as YX, CYX, TZCYX or T5C2YX, each letter out of {AXES} once, and "
+            f"Y and X among them, but got {asked!r}."
+        )
+    return letters, [int(n) if n else None for _, n in found]
+
+
+def check_pixel_size(size: float) -> None:
+    """Refuse a pixel size that no microscope has.
+
+    Raises
+    ------
+    UsageError
+        If it is zero, negative, no number or absurd.
+    """
+    if not SMALLEST_PIXEL <= size <= LARGEST_PIXEL:
+        raise UsageError(
+            f"Expected a pixel size between {SMALLEST_PIXEL} and {LARGEST_PIXEL:.0f} micrometres, "
+            f"but got {size:g}."
+        )
 
 
 def are_axes(letters: str) -> bool:
@@ -243,9 +276,7 @@ def _converted(value: object, unit: object, units: dict[str, float]) -> float | 
         return math.nan  # said, but no number: square_pixel refuses it
 
 
-def _fit(
-    sizes: list[int | None], shape: tuple[int, ...], *, within: int
-) -> tuple[int, ...] | None:
+def _fit(sizes: list[int | None], shape: tuple[int, ...], *, within: int) -> tuple[int, ...] | None:
     """Find the length of each axis, or None where that cannot be."""
     if len(sizes) == len(shape):
         agree = all(s is None or s == n for s, n in zip(sizes, shape, strict=True))

@@ -33,7 +33,7 @@ class LabelSpool:
 
     def append(self, labels: Labels) -> None:
         """Add a label image, int32, axes ``YX``."""
-        data = zlib.compress(np.ascontiguousarray(labels, np.int32), _LEVEL)
+        data = zlib.compress(np.ascontiguousarray(labels, np.int32).tobytes(), _LEVEL)
         start = self._file.seek(0, 2)
         self._file.write(data)
         self._places.append((start, len(data), labels.shape))

@@ -181,15 +181,16 @@ class _Pages:
         """Values of one page as stored."""
         shape = self._series.shape[len(self._series.shape) - len(self._inner) :]
         if self._series.dataoffset is not None:
-            dtype = self._page.dtype.newbyteorder(self._tiff.byteorder)
+            dtype = np.dtype(self._page.dtype).newbyteorder(self._tiff.byteorder)
             size = math.prod(shape)
             file = self._tiff.filehandle
             file.seek(self._series.dataoffset + number * size * dtype.itemsize)
             values: NDArray[Any] = file.read_array(dtype, size)
             return values.reshape(shape)
         if len(self._series.pages) == math.prod(self._counts):
-            page: NDArray[Any] = self._series.pages[number].asarray()
-            return page.reshape(shape)
+            page: Any = self._series.pages[number]  # none is missing: that was checked
+            values = page.asarray()
+            return values.reshape(shape)
         whole = self._series.asarray()  # a page that is itself a stack: rare, and read whole
         one: NDArray[Any] = whole.reshape(-1, *shape)[number]
         return one
@@ -206,7 +207,7 @@ class _Pages:
 
 def _missing_data(tiff: TiffFile) -> str | None:
     """Say which data is not in the file, which tifffile would fill with zeros."""
-    last = tiff.pages.first
+    last: Any = tiff.pages.first
     for page in tiff.pages:
         missing = _missing_of_page(tiff, page)
         if missing is not None:
@@ -254,8 +255,7 @@ def _check_counts(path: Path, tiff: TiffFile, series: TiffPageSeries, inner: int
     """Refuse metadata that claim other numbers of planes than the file has."""
     claimed = math.prod(series.shape[: len(series.shape) - inner])
     there = sum(page is not None for page in series.pages)
-    contiguous = series.dataoffset is not None
-    if contiguous:  # ImageJ writes one page and the rest behind it
+    if series.dataoffset is not None:  # ImageJ writes one page and the rest behind it
         space = tiff.filehandle.size - series.dataoffset
         there = min(claimed, space * claimed // max(series.nbytes, 1))
     elif tiff.is_ome:  # a page that the metadata pass over is as wrong as one that is not there
@@ -319,7 +319,7 @@ def _with_colours(page: TiffPage, pixels: NDArray[Any], axes: str) -> tuple[NDAr
     """Put the colours of a palette in the place of its numbers."""
     if not _has_palette(page) or "S" in axes:
         return pixels, axes
-    colours = page.colormap
+    colours: Any = page.colormap
     # The TIFF standard wants 16-bit colours; some writers store 8-bit ones.
     table = colours if colours.max() < 256 else colours >> 8
     return np.ascontiguousarray(table.astype(np.uint8).T)[pixels], axes + "S"
@@ -396,7 +396,7 @@ def _imagej_calibration(path: Path, tiff: TiffFile) -> Calibration:
     metadata = tiff.imagej_metadata or {}
     unit = metadata.get("unit", "")
     tags = tiff.pages.first.tags
-    edges = []
+    edges: list[float | None] = []
     for axis in "YX":
         tag = tags.get(f"{axis}Resolution")
         if tag is None:

@@ -58,9 +58,8 @@ def write_ctc(
             tifffile.imwrite(
                 partial / f"mask{frame:0{digits}d}.tif", labels.astype(dtype), compression="zlib"
             )
-        lines = (
-            f"{n} {b} {e} {p}\n" for n, (b, e, p) in enumerate(zip(begin, end, parent, strict=True), 1)
-        )
+        rows = enumerate(zip(begin, end, parent, strict=True), start=1)
+        lines = (f"{n} {b} {e} {p}\n" for n, (b, e, p) in rows)
         (partial / TRACKS_NAME).write_text("".join(lines), encoding="ascii")
         if folder.exists():
             shutil.rmtree(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,8 @@ def _channels(reader: Any, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]
 
 def _calibration(path: Path, reader: Any) -> Calibration:
     sizes = reader.physical_pixel_sizes  # bioio gives micrometres
-    step = getattr(reader, "time_interval", None)
-    if hasattr(step, "total_seconds"):
+    step: Any = getattr(reader, "time_interval", None)
+    if isinstance(step, timedelta):
         step = step.total_seconds()
     return Calibration(
         square_pixel(path, sizes.Y, sizes.X),

@@ -125,9 +125,7 @@ def _axes(path: Path, image: Mapping[str, Any], shape: tuple[int, ...]) -> str:
     if listed is None:
         axes = _OLD_AXES if len(shape) == len(_OLD_AXES) else ""
     else:
-        axes = "".join(
-            str(a["name"] if isinstance(a, Mapping) else a)[:1].upper() for a in listed
-        )
+        axes = "".join(str(a["name"] if isinstance(a, Mapping) else a)[:1].upper() for a in listed)
     if len(axes) != len(shape) or not are_axes(axes):
         raise ImageReadError(
             f"Cannot read {path}: its metadata contradict its array: expected axes out of "
@@ -160,5 +158,3 @@ def _calibration(path: Path, image: Mapping[str, Any], axes: str) -> Calibration
     y, x, z = (micrometres(*step[a]) if a in step else None for a in "YXZ")
     time = seconds(*step["T"]) if "T" in step else None
     return Calibration(square_pixel(path, y, x), positive(z), positive(time))
-
-

@@ -180,9 +180,7 @@ def link(before: Labels, after: Labels, options: LinkOptions | None = None) -> L
         If the shapes differ.
     """
     if before.shape != after.shape:
-        raise InputError(
-            f"Expected frames of one shape, but got {before.shape} and {after.shape}."
-        )
+        raise InputError(f"Expected frames of one shape, but got {before.shape} and {after.shape}.")
     options = options or LinkOptions()
     area_a = np.bincount(before.ravel(), minlength=1)
     area_b = np.bincount(after.ravel(), minlength=1)

@@ -205,7 +205,7 @@ def common_diameter(stack: Stack, segment: SegmentPlane) -> float:
     # A plane without cells says little of their size, but more than nothing.
     weights = np.array([results[n].count + 1e-3 for n in order])
     middle = int(np.searchsorted(np.cumsum(weights), weights.sum() / 2))
-    return results[order[middle]].diameter
+    return float(results[order[middle]].diameter)
 
 
 def pick_channels(image: Image, wanted: Sequence[Channel] | None) -> tuple[int, ...] | None:
@@ -291,5 +291,3 @@ def _sheet(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         y, x = height * (number // columns), width * (number % columns)
         sheet[y : y + height - 2, x : x + width - 2] = picture
     return sheet
-
-
