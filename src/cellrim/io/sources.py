@@ -156,7 +156,8 @@ def asked_axes(
         If they do not fit the file.
     """
     letters, sizes = check_asked_axes(asked)
-    fitted = _fit(sizes, shape, within=len(shape) if within is None else within)
+    whole = within is None and len(sizes) != len(shape)
+    fitted = None if whole else _fit(sizes, shape, within=within or len(shape))
     if fitted is None:
         raise ImageReadError(
             f"Cannot read {path}: the axes {asked!r} do not fit the file, whose axes are "
@@ -216,7 +217,7 @@ def ambiguous(path: Path, axes: str, shape: Sequence[int]) -> ImageReadError:
     if len(unknown) == 1:
         free = [a for a in "TZC" if a not in known]
         names = {"T": "times", "Z": "slices", "C": "channels"}
-        choices = [f"{names[a]} (axes {axes.replace(unknown[0][0], a)})" for a in free]
+        choices = [f"{names[a]} {a} (axes {axes.replace(unknown[0][0], a)})" for a in free]
         what = f"a stack of {unknown[0][1]} pages, and nothing says whether they are "
         what += " or ".join([", ".join(choices[:-1]), choices[-1]] if choices[1:] else choices)
     else:

@@ -144,6 +144,11 @@ class _Pages:
         if asked is not None:
             own, shape = asked_axes(path, asked, own, shape, within=inner)
         elif not are_axes(own):
+            if series.kind not in ("ome", "imagej") and (tiff.is_ome or tiff.is_imagej):
+                raise ImageReadError(
+                    f"Cannot read {path}: its metadata contradict its pages, of which there are "
+                    f"{len(tiff.pages)}. Say what they are with --axes, or export it again."
+                )
             if set("YX") <= set(own):
                 raise ambiguous(path, own, shape)
             raise ImageReadError(
@@ -241,21 +246,22 @@ def _missing_of_page(tiff: TiffFile, page: Any) -> str | None:
 
 
 def _next_page_offset(tiff: TiffFile, offset: int) -> int:
-    """Read where the page behind the one at ``offset`` is; 0 behind the last."""
+    """Read where the page behind the one at ``offset`` is: 0 behind the last, -1 if cut off."""
     form = tiff.tiff
     file = tiff.filehandle
     file.seek(offset)
     (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
     file.seek(offset + form.tagnosize + count * form.tagsize)
     data = file.read(form.offsetsize)
-    return int(struct.unpack(form.offsetformat, data)[0]) if len(data) == form.offsetsize else 0
+    return int(struct.unpack(form.offsetformat, data)[0]) if len(data) == form.offsetsize else -1
 
 
 def _check_counts(path: Path, tiff: TiffFile, series: TiffPageSeries, inner: int) -> None:
     """Refuse metadata that claim other numbers of planes than the file has."""
     claimed = math.prod(series.shape[: len(series.shape) - inner])
     there = sum(page is not None for page in series.pages)
-    if series.dataoffset is not None:  # ImageJ writes one page and the rest behind it
+    if series.dataoffset is not None and len(tiff.pages) == 1:
+        # ImageJ describes one page of a large stack, and writes the others behind it.
         space = tiff.filehandle.size - series.dataoffset
         there = min(claimed, space * claimed // max(series.nbytes, 1))
     elif tiff.is_ome:  # a page that the metadata pass over is as wrong as one that is not there
