@@ -57,6 +57,10 @@ def test_writes_all_results_and_run_json_last(folder, segmenter):
         "channels": None,
         "save": ["cells", "labels", "overlay"],
         "min_confidence": None,
+        "axes": None,
+        "pixel_size": "read",
+        "project": None,
+        "track": False,
     }
     for record in summary["files"]:
         labels = read_labels(out / record["outputs"][0])
