@@ -163,7 +163,7 @@ def test_projection_and_tracks(movie, tiny_model, tmp_path):
     assert not (out / "movie_RES").exists()
 
 
-def test_wishes_that_do_not_fit_an_image_fail_it_alone(movie, images, tiny_model, tmp_path):
+def test_wishes_that_do_not_fit_an_image_fail_it_alone(images, movie, tiny_model, tmp_path):
     given = (movie.parent, "-o", tmp_path / "out", "--model", tiny_model, "--diameter", 16)
     code, shown, errors = cellrim("segment", *given, "--channels", "actin")
     assert code == 1
