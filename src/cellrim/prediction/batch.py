@@ -349,8 +349,14 @@ def _is_done(record: Record, job: Job, out: Path, asked: str) -> bool:
 
 
 def _fingerprint(source: Path, asked: str) -> Fingerprint:
-    about = source.stat()
-    return Fingerprint(size=about.st_size, modified_ns=about.st_mtime_ns, request=asked)
+    """Size and time of a file, or of all files of an image that is a folder."""
+    files = [p for p in source.rglob("*") if p.is_file()] if source.is_dir() else [source]
+    about = [file.stat() for file in files]
+    return Fingerprint(
+        size=sum(a.st_size for a in about),
+        modified_ns=max((a.st_mtime_ns for a in about), default=0),
+        request=asked,
+    )
 
 
 def _request_hash(segmenter: Segmenter, request: Request) -> str:
