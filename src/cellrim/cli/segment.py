@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from cellrim.errors import CellrimError, UsageError
 
 if TYPE_CHECKING:
+    from cellrim.core.channels import Channel
+    from cellrim.core.stack import Projection
+    from cellrim.io.images import PixelSize
     from cellrim.prediction.batch import Existing, Plan, Report
     from cellrim.prediction.records import Record
 
@@ -39,7 +42,10 @@ def segment(
     ] = None,
     channels: Annotated[
         str | None,
-        typer.Option(metavar="0,1", help="Channels that show the cells, counted from 0; else all."),
+        typer.Option(
+            metavar="DAPI,1",
+            help="Channels that show the cells, by name or counted from 0; else all.",
+        ),
     ] = None,
     save: Annotated[
         str, typer.Option(metavar="KINDS", help="Which results to save.")
@@ -50,6 +56,22 @@ def segment(
             metavar="0..1", help="Leave out cells of a lower confidence; else the card's."
         ),
     ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TZCYX", help="Axes of the file where it does not name them, slowest first."
+        ),
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(metavar="max", help="Segment the projection of the slices.")
+    ] = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Link the cells over time; writes NAME_RES too.")
+    ] = False,
+    pixel_size: Annotated[
+        str,
+        typer.Option(metavar="UM|none", help="Pixel size in micrometres; else the file's."),
+    ] = "read",
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what an earlier run finished and go on.")
     ] = False,
@@ -66,6 +88,7 @@ def segment(
     """Find and measure every cell in images.
 
     Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, and run.json last.
+    Every plane of a stack of times and slices is segmented.
     Exit code 0: all images done, 1: some failed, 2: bad usage, nothing was done.
     """
     plan = _plan(
@@ -76,6 +99,10 @@ def segment(
         channels=parse_channels(channels),
         save=_parse_save(save),
         min_confidence=min_confidence,
+        axes=axes,
+        project=project,
+        track=track,
+        pixel_size=parse_pixel_size(pixel_size),
         existing=_existing(resume=resume, overwrite=overwrite),
         threads=threads,
     )
@@ -85,21 +112,41 @@ def segment(
         raise typer.Exit(1)
 
 
-def parse_channels(text: str | None) -> tuple[int, ...] | None:
-    """Read ``0,2`` as channel numbers.
+def parse_channels(text: str | None) -> tuple[Channel, ...] | None:
+    """Read ``0,actin`` as channels.
 
     Raises
     ------
     UsageError
-        If a part is no whole number.
+        If a part is empty.
     """
+    from cellrim.core.channels import parse_channel
+
     if text is None:
         return None
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(parse_channel(part) for part in text.split(","))
+    except CellrimError as error:
+        raise UsageError(f"Cannot use the channels {text!r}: {error}") from error
+
+
+def parse_pixel_size(text: str) -> PixelSize:
+    """Read a number of micrometres, ``read`` or ``none``.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if text == "read":
+        return "read"
+    if text == "none":
+        return "none"
+    try:
+        return float(text)
     except ValueError:
         raise UsageError(
-            f"Expected channel numbers with commas, such as 0,2, but got {text!r}."
+            f"Expected a pixel size in micrometres or 'none', but got {text!r}."
         ) from None
 
 
@@ -129,9 +176,13 @@ def _plan(
     *,
     model: str,
     diameter: float | None,
-    channels: tuple[int, ...] | None,
+    channels: tuple[Channel, ...] | None,
     save: tuple[str, ...],
     min_confidence: float | None,
+    axes: str | None,
+    project: str | None,
+    track: bool,
+    pixel_size: PixelSize,
     existing: Existing,
     threads: int | None,
 ) -> Plan:
@@ -144,7 +195,14 @@ def _plan(
         raise UsageError("Expected a folder for the results: -o FOLDER.")
     try:
         request = Request(
-            diameter=diameter, channels=channels, save=save, min_confidence=min_confidence
+            diameter=diameter,
+            channels=channels,
+            save=save,
+            min_confidence=min_confidence,
+            axes=axes,
+            project=cast("Projection | None", project),  # checked by Request
+            track=track,
+            pixel_size=pixel_size,
         )
         jobs = find_jobs(inputs, out)
         segmenter = load_model(model, threads=threads)

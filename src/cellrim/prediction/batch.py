@@ -6,16 +6,24 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from cellrim._version import __version__
+from cellrim.core.channels import Channel
+from cellrim.core.image import Image
+from cellrim.core.stack import Index, Projection, Stack
 from cellrim.errors import CellrimError, UsageError
-from cellrim.io.images import read_image
+from cellrim.io.images import PixelSize, collapse_grey, open_stack
+from cellrim.io.sources import check_asked_axes, check_pixel_size
+from cellrim.io.tracking import TRACKS_NAME, remove_ctc
+from cellrim.measure.tracks import LinkOptions
 from cellrim.prediction.inputs import OUTPUT_ENDINGS, Job
 from cellrim.prediction.records import (
     LINES_NAME,
@@ -30,6 +38,7 @@ from cellrim.prediction.records import (
 )
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
+from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
 from cellrim.representation.flow import DecodeOptions
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -47,11 +56,17 @@ class Request:
     diameter
         Typical cell diameter in pixels; estimated for each image where None.
     channels
-        Channels to use; all where None.
+        Channels to use, by number or name; all where None.
     save
         Kinds of results: keys of :data:`~cellrim.prediction.inputs.OUTPUT_ENDINGS`.
     min_confidence
         Cells of a lower confidence are left out, 0..1; the model card's where None.
+    axes, pixel_size
+        As for :func:`~cellrim.io.images.read_image`.
+    project
+        How the slices of a stack become one plane; each is segmented where None.
+    track
+        Whether cells are linked over time.
 
     Raises
     ------
@@ -60,9 +75,13 @@ class Request:
     """
 
     diameter: float | None = None
-    channels: tuple[int, ...] | None = None
+    channels: tuple[Channel, ...] | None = None
     save: tuple[str, ...] = tuple(OUTPUT_ENDINGS)
     min_confidence: float | None = None
+    axes: str | None = None
+    pixel_size: PixelSize = "read"
+    project: Projection | None = None
+    track: bool = False
 
     def __post_init__(self) -> None:
         if self.diameter is not None and not 0 < self.diameter < float("inf"):
@@ -73,15 +92,24 @@ class Request:
             )
         if self.channels is not None and not _are_channels(self.channels):
             raise UsageError(
-                "Expected one to three different channel numbers from 0 on, but got "
-                f"{list(self.channels)}."
+                "Expected one to three different channels, by name or by number from 0 on, but "
+                f"got {list(self.channels)}."
             )
+        self._check_stack_options()
         unknown = [kind for kind in self.save if kind not in OUTPUT_ENDINGS]
         if unknown or not self.save:
             raise UsageError(
                 f"Expected what to save out of {', '.join(OUTPUT_ENDINGS)}, but got "
                 f"{', '.join(unknown) or 'nothing'}."
             )
+
+    def _check_stack_options(self) -> None:
+        if self.axes is not None:
+            check_asked_axes(self.axes)
+        if self.project not in (None, "max"):
+            raise UsageError(f"Expected the projection max, but got {self.project!r}.")
+        if not isinstance(self.pixel_size, str):
+            check_pixel_size(self.pixel_size)
 
     def decode_options(self, default: DecodeOptions) -> DecodeOptions:
         """Options of the model card with what is asked for in their place."""
@@ -205,18 +233,12 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
     try:
         for path in outputs.values():  # results of an earlier run would not fit the new ones
             remove(path)
+        remove_ctc(job.tracks(plan.out))
         fingerprint = _fingerprint(job.source, asked)
-        with _Timed(seconds, "read"):
-            image = read_image(job.source)
-        with _Timed(seconds, "segment"):
-            result = plan.segmenter.segment(
-                image,
-                channels=plan.request.channels,
-                diameter=plan.request.diameter,
-                options=plan.request.decode_options(plan.segmenter.card.decode),
-            )
-        with _Timed(seconds, "save"):
+        with _segmented(job, plan, seconds) as result, _Timed(seconds, "save"):
             _save(result, outputs, plan.request.save)
+            if plan.request.track and isinstance(result, StackResult):
+                result.save_tracks(job.tracks(plan.out))
     except CellrimError as error:
         return Record(source=source, target=target, status="failed", error=str(error))
     except Exception as error:  # also MemoryError: one image must never stop the others
@@ -226,7 +248,7 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         source=source,
         target=target,
         status="ok",
-        outputs=tuple(outputs[k].relative_to(plan.out).as_posix() for k in plan.request.save),
+        outputs=tuple(p.relative_to(plan.out).as_posix() for p in _written(job, plan)),
         cells=result.count,
         diameter=round(result.diameter, 3),
         seconds=seconds,
@@ -234,7 +256,54 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
     )
 
 
-def _save(result: Result, outputs: Mapping[str, Path], kinds: Sequence[str]) -> None:
+@contextmanager
+def _segmented(job: Job, plan: Plan, seconds: dict[str, float]) -> Iterator[Result | StackResult]:
+    """Give the cells of one file: of its only plane, or of a whole stack."""
+    asked = plan.request
+    with ExitStack() as opened:
+        with _Timed(seconds, "read"):
+            stack = opened.enter_context(
+                open_stack(job.source, axes=asked.axes, pixel_size=asked.pixel_size)
+            )
+            if asked.project is not None:
+                stack = stack.project(asked.project)
+            single = _only_plane(stack, asked)
+        with _Timed(seconds, "segment"):
+            if single is not None:
+                result: Result | StackResult = _segment_plane(plan, single, asked.diameter)
+            else:
+                result = opened.enter_context(
+                    segment_stack(
+                        stack,
+                        partial(_segment_plane, plan),
+                        diameter=asked.diameter,
+                        track=LinkOptions() if asked.track else None,
+                    )
+                )
+        yield result
+
+
+def _only_plane(stack: Stack, asked: Request) -> Image | None:
+    return collapse_grey(stack.read(Index())) if len(stack) == 1 and not asked.track else None
+
+
+def _segment_plane(plan: Plan, image: Image, diameter: float | None) -> Result:
+    return plan.segmenter.segment(
+        image,
+        channels=pick_channels(image, plan.request.channels),
+        diameter=diameter,
+        options=plan.request.decode_options(plan.segmenter.card.decode),
+    )
+
+
+def _written(job: Job, plan: Plan) -> list[Path]:
+    """Files that a run writes for an image."""
+    outputs = job.outputs(plan.out)
+    tracks = [job.tracks(plan.out) / TRACKS_NAME] if plan.request.track else []
+    return [*(outputs[kind] for kind in plan.request.save), *tracks]
+
+
+def _save(result: Result | StackResult, outputs: Mapping[str, Path], kinds: Sequence[str]) -> None:
     writers = {
         "labels": result.save_labels,
         "overlay": result.save_overlay,
@@ -259,7 +328,7 @@ class _Timed:
 
 def _refuse_existing(jobs: Sequence[Job], out: Path) -> None:
     there = [out / name for name in (RUN_NAME, LINES_NAME)]
-    there += [path for job in jobs for path in job.outputs(out).values()]
+    there += [path for job in jobs for path in (*job.outputs(out).values(), job.tracks(out))]
     found = next((path for path in there if path.exists()), None)
     if found is not None:
         raise UsageError(
@@ -280,8 +349,14 @@ def _is_done(record: Record, job: Job, out: Path, asked: str) -> bool:
 
 
 def _fingerprint(source: Path, asked: str) -> Fingerprint:
-    about = source.stat()
-    return Fingerprint(size=about.st_size, modified_ns=about.st_mtime_ns, request=asked)
+    """Size and time of a file, or of all files of an image that is a folder."""
+    files = [p for p in source.rglob("*") if p.is_file()] if source.is_dir() else [source]
+    about = [file.stat() for file in files]
+    return Fingerprint(
+        size=sum(a.st_size for a in about),
+        modified_ns=max((a.st_mtime_ns for a in about), default=0),
+        request=asked,
+    )
 
 
 def _request_hash(segmenter: Segmenter, request: Request) -> str:
@@ -300,6 +375,10 @@ def _options(request: Request) -> dict[str, object]:
         "channels": request.channels,
         "save": sorted(set(request.save)),
         "min_confidence": request.min_confidence,
+        "axes": request.axes,
+        "pixel_size": request.pixel_size,
+        "project": request.project,
+        "track": request.track,
     }
 
 
@@ -330,5 +409,6 @@ def _version_of(package: str) -> str | None:
         return None
 
 
-def _are_channels(channels: tuple[int, ...]) -> bool:
-    return 1 <= len(channels) <= 3 and min(channels) >= 0 and len(set(channels)) == len(channels)
+def _are_channels(channels: tuple[Channel, ...]) -> bool:
+    negative = any(isinstance(c, int) and c < 0 for c in channels)
+    return 1 <= len(channels) <= 3 and not negative and len(set(channels)) == len(channels)
