@@ -55,12 +55,13 @@ def main() -> None:
     names = [n for n in options.only.split(",") if n] or list(RUNNERS)
     names = [n for n in names if present(n)]
     with tempfile.TemporaryDirectory() as scratch:
-        compare(names, Path(scratch), edge=options.edge, rounds=options.rounds)
+        compare(names, Path(scratch), options)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--edge", type=int, default=EDGE)
+    parser.add_argument("--first", type=int, default=FIRST_EDGE, help="edge of the small image")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="names, separated by commas")
     parser.add_argument("--run", help=argparse.SUPPRESS)
@@ -79,16 +80,19 @@ def present(name: str) -> bool:
 # ------------------------------------------------------------------ measure
 
 
-def compare(names: list[str], scratch: Path, *, edge: int, rounds: int) -> None:
-    large, small = (make_files(scratch / str(e), e, names) for e in (edge, FIRST_EDGE))
+def compare(names: list[str], scratch: Path, options: argparse.Namespace) -> None:
+    edge, first = options.edge, options.first
+    large, small = (
+        make_files(scratch / which, e, names) for which, e in (("large", edge), ("first", first))
+    )
     seen: dict[str, list[tuple[float, float, float]]] = {n: [] for n in names}
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name in names:
             cpu, memory, _ = start(name, large)
             _, _, wall = start(name, small)
             seen[name].append((cpu / edge**2 * 1e6, memory / 2**20, wall))
     table = Table(
-        "tool", "CPU-s/MP", "MB at most", f"s to the first {FIRST_EDGE}", "CPU of cellrim"
+        "tool", "CPU-s/MP", "MB at most", f"s to the first {first} x {first}", "CPU of cellrim"
     )
     middle = {n: [statistics.median(v) for v in zip(*s, strict=True)] for n, s in seen.items()}
     for name, (cpu, memory, wall) in middle.items():
