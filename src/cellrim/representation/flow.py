@@ -80,7 +80,7 @@ def encode(labels: Labels, canonical_diameter: float) -> NDArray[np.float32]:
         background; the flow has length 1 in cells, except at the centre of each, where it is 0.
     """
     maps = np.zeros((len(MAPS), *labels.shape), np.float32)
-    pieces = _pieces(labels)
+    pieces = pieces_of(labels)
     foreground = pieces > 0
     maps[0] = np.where(foreground, _SURE_LOGIT, -_SURE_LOGIT)
     if not foreground.any():
@@ -95,7 +95,7 @@ def encode(labels: Labels, canonical_diameter: float) -> NDArray[np.float32]:
     return maps
 
 
-def _pieces(labels: Labels) -> Labels:
+def pieces_of(labels: Labels) -> Labels:
     """Label each connected piece of each instance with an id of its own, without the specks."""
     pieces: Labels = connected_components(  # type: ignore[no-untyped-call]
         labels, connectivity=2
@@ -150,7 +150,7 @@ def _centres(pieces: Labels, nodes: NDArray[np.intp]) -> NDArray[np.int32]:
     count = np.maximum(np.bincount(ids), 1)
     centre_y = np.bincount(ids, weights=y) / count
     centre_x = np.bincount(ids, weights=x) / count
-    to_rim = ndimage.distance_transform_edt(~_rim(pieces)).ravel()[nodes]
+    to_rim = ndimage.distance_transform_edt(~rim_of(pieces)).ravel()[nodes]
     key = np.hypot(y - centre_y[ids], x - centre_x[ids]) - 2 * to_rim
     order = np.lexsort((key, ids))
     first = np.r_[True, np.diff(ids[order]) > 0]
@@ -158,7 +158,7 @@ def _centres(pieces: Labels, nodes: NDArray[np.intp]) -> NDArray[np.int32]:
     return result
 
 
-def _rim(pieces: Labels) -> NDArray[np.bool_]:
+def rim_of(pieces: Labels) -> NDArray[np.bool_]:
     """Pixels with a 4-neighbour outside of their own piece; beyond the frame counts as inside."""
     rim = np.zeros(pieces.shape, bool)
     vertical = pieces[1:] != pieces[:-1]
@@ -254,7 +254,7 @@ def decode(maps: NDArray[np.float32], options: DecodeOptions | None = None) -> L
     nodes = np.flatnonzero(foreground)
     if len(nodes) == 0:
         return labels
-    ends = _follow(_next_node(maps, foreground, nodes))
+    ends = path_ends(maps, foreground, nodes)
     ids = _group_ends(ends, nodes, foreground.shape, options.sink_radius)
     keep = np.bincount(ids) >= options.min_area
     keep[0] = False
@@ -262,6 +262,13 @@ def decode(maps: NDArray[np.float32], options: DecodeOptions | None = None) -> L
     if options.min_confidence > 0:
         labels = _drop_doubtful(maps, labels, options.min_confidence)
     return relabel(labels)
+
+
+def path_ends(
+    maps: NDArray[np.float32], foreground: NDArray[np.bool_], nodes: NDArray[np.intp]
+) -> NDArray[np.int32]:
+    """Index into ``nodes`` (flat foreground pixels) of where the path of each of them ends."""
+    return _follow(_next_node(maps, foreground, nodes))
 
 
 def _next_node(
