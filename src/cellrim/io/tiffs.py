@@ -273,8 +273,8 @@ def _check_counts(path: Path, tiff: TiffFile, series: TiffPageSeries, inner: int
         sizes = describe_axes(series.axes, series.shape)
         raise ImageReadError(
             f"Cannot read {path}: its metadata contradict its pages: they name {claimed} planes, "
-            f"but there are {there} ({sizes}). If the image is spread over several files, keep them "
-            "together; else export it again."
+            f"but there are {there} ({sizes}). If the image is spread over several files, keep "
+            "them together; else export it again."
         )
 
 
