@@ -266,13 +266,21 @@ def _check_counts(path: Path, tiff: TiffFile, series: TiffPageSeries, inner: int
         there = min(claimed, space * claimed // max(series.nbytes, 1))
     elif tiff.is_ome:  # a page that the metadata pass over is as wrong as one that is not there
         there = max(there, len(tiff.pages)) if there == claimed else there
+    named = int((tiff.imagej_metadata or {}).get("images", 1))
+    if named > series.size // max(_plane_size(series), 1):
+        claimed = named  # tifffile passes over ImageJ's metadata where they claim too much
     if there != claimed:
         sizes = describe_axes(series.axes, series.shape)
         raise ImageReadError(
-            f"Cannot read {path}: its metadata contradict its pages: {sizes} are {claimed} planes, "
-            f"but there are {there}. If the image is spread over several files, keep them "
-            "together; else export it again."
+            f"Cannot read {path}: its metadata contradict its pages: they name {claimed} planes, "
+            f"but there are {there} ({sizes}). If the image is spread over several files, keep "
+            "them together; else export it again."
         )
+
+
+def _plane_size(series: TiffPageSeries) -> int:
+    """Values of one plane, RGB samples included."""
+    return math.prod(n for a, n in zip(series.axes, series.shape, strict=True) if a in "YXS")
 
 
 def _page_dimensions(path: Path, series: TiffPageSeries) -> int:
