@@ -41,7 +41,7 @@ from cellrim.representation.blocks import BlockSummary, Joined, decode_block, jo
 from cellrim.representation.flow import DecodeOptions
 
 STREAMED_PIXELS = 64_000_000
-"""Images of more pixels than this are streamed (8000 x 8000); zarr always is."""
+"""Images of more pixels than this (8000 x 8000) are streamed by themselves."""
 
 EDGE = 1024
 """Edge of the squares that labels are written in."""

@@ -112,9 +112,7 @@ def is_streamed(path: Path, request: Request) -> bool:
 
     With options that say what its axes or its pixel size are, it is read whole as they say.
     """
-    if request.axes is not None or request.project is not None or request.track:
-        return False
-    if request.pixel_size != "read":
+    if _read_whole(request):
         return False
     size = image_size(path)
     return size is not None and size[0] * size[1] > STREAMED_PIXELS
@@ -137,9 +135,10 @@ def plan_single(
     MissingExtraError
         If the output is zarr and zarr is not installed.
     """
-    if request.axes is not None or request.project is not None or request.track:
+    if _read_whole(request):
         raise UsageError(
-            f"Expected a folder as the output with --axes, --project or --track, but got {out}."
+            "Expected a folder as the output with --axes, --pixel-size, --project or --track, but "
+            f"got {out}."
         )
     if len(inputs) != 1:
         raise UsageError(
@@ -253,3 +252,9 @@ def _finished(plan: SinglePlan) -> Summary | None:
 def _without_ending(name: str) -> str:
     end = next(e for e in LABEL_ENDINGS if name.lower().endswith(e))
     return name[: -len(end)]
+
+
+def _read_whole(request: Request) -> bool:
+    """Whether there are options that only images in memory know."""
+    asked = request.axes is not None or request.project is not None or request.track
+    return asked or request.pixel_size != "read"
