@@ -73,6 +73,9 @@ class Segmenter:
         If the tile is too small for the model's halo.
     """
 
+    accurate = False
+    """Whether the maps are averaged over several looks at the image."""
+
     def __init__(self, backend: Backend, card: ModelCard, *, tile_size: int = DEFAULT_TILE) -> None:
         plan_tiles((1, 1), size=tile_size, halo=card.halo, multiple=card.stride)
         self.backend = backend
@@ -213,6 +216,7 @@ def load_model(
     *,
     threads: int | None = None,
     tile_size: int = DEFAULT_TILE,
+    accurate: bool = False,
 ) -> Segmenter:
     """Load a model.
 
@@ -224,6 +228,9 @@ def load_model(
         Threads to use; one per CPU where left out.
     tile_size
         Edge of a tile at the network's scale.
+    accurate
+        Average the maps of eight orientations and two scales
+        (:class:`~cellrim.prediction.accurate.AccurateSegmenter`) instead of one look.
 
     Returns
     -------
@@ -236,6 +243,10 @@ def load_model(
     """
     folder = find_model(name)
     backend = OnnxBackend(folder.path, folder.card, threads=threads)
+    if accurate:
+        from cellrim.prediction.accurate import AccurateSegmenter
+
+        return AccurateSegmenter(backend, folder.card, tile_size=tile_size)
     return Segmenter(backend, folder.card, tile_size=tile_size)
 
 
