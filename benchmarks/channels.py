@@ -1,6 +1,6 @@
 """Do the labels depend on the order of the channels, the contrast or how grey is stored?
 
-Usage: CELLRIM_DATA=path/to/data python benchmarks/channels.py [MODEL] [--per-set N]
+Usage: CELLRIM_DATA=path/to/data python benchmarks/channels.py [MODEL] [--per-set N] [--only SET]
 
 Segments the held-back images of recipes/general.toml as they are, with their contrast inverted,
 grey images as one channel and as RGB, the others under every other order of their channels, and
@@ -35,11 +35,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="general")
     parser.add_argument("--per-set", type=int, default=1000, help="at most so many images of a set")
+    parser.add_argument("--only", metavar="SET", help="only sets whose name begins so")
     given = parser.parse_args()
     model = load_model(given.model)
     print("| set | images | variant | ap50 | difference |")
     print("|---|---|---|---|---|")
     for name, samples in held_back(Path(os.environ["CELLRIM_DATA"]), given.per_set).items():
+        if not name.startswith(given.only or ""):
+            continue
         counts: dict[str, list[Counts]] = defaultdict(list)
         for sample in samples:
             for variant, image in variants(sample.read_image()).items():
@@ -65,9 +68,9 @@ def variants(image: Image) -> dict[str, Image]:
     result = {AS_IS: image, "inverted": inverted(image)}
     if is_grey(image):
         grey = image.pixels[:, :, 0]
-        result["one channel"] = image_from_array(grey)
-        result["RGB"] = image_from_array(np.repeat(grey[:, :, None], 3, axis=2), axes="YXC")
-        return result
+        if len(image.channels) > 1:
+            return result | {"as one channel": image_from_array(grey)}
+        return result | {"as RGB": image_from_array(np.dstack([grey] * 3), axes="YXC")}
     count = len(image.channels)
     for order in permutations(range(count)):
         if order != tuple(range(count)):
