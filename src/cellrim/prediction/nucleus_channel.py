@@ -20,7 +20,7 @@ from cellrim.measure.cells import measure_cells
 from cellrim.prediction.scale import view
 
 # Pixels that are looked at, at the resolution of the image.
-_LOOKED_AT = 1_000_000
+_LOOKED_AT = 300_000
 # Of camera noise, in pixels.
 _SMOOTHING = 1.0
 # Smaller pieces are noise.
@@ -89,15 +89,58 @@ def find_nucleus_channel(image: Image, channels: tuple[int, ...] | None = None) 
         raise InputError("Expected a channel that shows nuclei, but all channels are constant.")
     if len(showing) == 1:
         return showing[0]
-    roundness, cover = np.array([_compactness(image.select((c,))) for c in showing]).T
-    compact = roundness >= max(_AS_COMPACT * roundness.max(), _LEAST_ROUNDNESS)
-    if compact.any() and not compact.all():
-        return showing[int(np.argmax(np.where(compact, cover, -1)))]
+    found = _most_nuclear(*_compactnesses(image, showing))
+    if found is not None:
+        return showing[found]
     names = ", ".join(f"{c} {image.channels[c]}" for c in showing)
     raise InputError(
         f"Expected one channel to show compact nuclei, unlike the others, but none of {names} "
         "stands out: say which shows the nuclei (--nucleus N, in Python nucleus=N)."
     )
+
+
+def arrange_channels(image: Image) -> Image:
+    """Bring channels into one order and leave out empty and repeated ones.
+
+    Parameters
+    ----------
+    image
+        One to three channels.
+
+    Returns
+    -------
+    Image
+        Of two and more channels that show something, the nuclei first and the others by their
+        roundness: the order most training images have. One channel alone is a grey image. Where
+        three show much the same, as the colours of a stain, they stay as they are. Colour apart,
+        what comes out does not depend on the order that comes in.
+    """
+    showing = showing_channels(image)
+    if len(showing) < 2:
+        return image.select(showing or (0,))
+    roundness, cover = _compactnesses(image, showing)
+    nucleus = _most_nuclear(roundness, cover)
+    if nucleus is None and len(showing) > 2:
+        return image
+    order = np.argsort(-roundness, kind="stable")
+    if nucleus is not None:
+        order = np.r_[nucleus, order[order != nucleus]]
+    return image.select(tuple(showing[k] for k in order))
+
+
+def _most_nuclear(roundness: NDArray[np.float64], cover: NDArray[np.float64]) -> int | None:
+    """Position of the channel that stands out by its compact pieces, if one does."""
+    compact = roundness >= max(_AS_COMPACT * roundness.max(), _LEAST_ROUNDNESS)
+    if compact.any() and not compact.all():
+        return int(np.argmax(np.where(compact, cover, -1)))
+    return None
+
+
+def _compactnesses(
+    image: Image, channels: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    found = np.array([_compactness(image.select((c,))) for c in channels])
+    return found[:, 0], found[:, 1]
 
 
 def _compactness(channel: Image) -> tuple[float, float]:

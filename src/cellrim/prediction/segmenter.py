@@ -17,6 +17,7 @@ from cellrim.errors import InputError
 from cellrim.models.backend import Backend, OnnxBackend
 from cellrim.models.card import ModelCard
 from cellrim.models.registry import find_model
+from cellrim.prediction.nucleus_channel import arrange_channels
 from cellrim.prediction.rescale import labels_at_size
 from cellrim.prediction.result import Result
 from cellrim.prediction.scale import (
@@ -134,7 +135,7 @@ class Segmenter:
         """Run the network over an image; the arguments are those of :meth:`segment`."""
         if diameter is not None:
             _check_diameter(diameter)
-        pixels = choose_channels(image, channels).pixels
+        pixels = arrange_channels(choose_channels(image, channels)).pixels
         intensity = measure_range(pixels)
         if intensity.low == intensity.high:
             nothing = np.zeros((len(MAPS), 1, 1), np.float32)
