@@ -100,6 +100,17 @@ def test_any_order_is_brought_to_one(spots, web):
         )
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_bright_on_dark_comes_out(spots, web, dtype):
+    image = Image(np.dstack([web, spots]).astype(dtype), ("actin", "DNA"))
+    dark = Image((255 - image.pixels).astype(dtype), image.channels)
+    expected, got = arrange_channels(image), arrange_channels(dark)
+    assert got.channels == expected.channels == ("DNA", "actin")
+    np.testing.assert_array_equal(
+        got.pixels - got.pixels.min(axis=(0, 1)), expected.pixels - expected.pixels.min(axis=(0, 1))
+    )
+
+
 def test_one_channel_among_empty_or_equal_ones_is_grey(web):
     nothing = np.zeros_like(web)
     for planes in ((web,), (nothing, web, nothing), (web, web, web), (nothing, web)):

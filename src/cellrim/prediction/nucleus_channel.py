@@ -8,6 +8,8 @@ to 0.92 in the nuclear channel and 0.14 to 0.60 in that of the cytoplasm, actin 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -100,7 +102,7 @@ def find_nucleus_channel(image: Image, channels: tuple[int, ...] | None = None) 
 
 
 def arrange_channels(image: Image) -> Image:
-    """Bring channels into one order and leave out empty and repeated ones.
+    """Bring channels into one order, bright on dark, and leave out empty and repeated ones.
 
     Parameters
     ----------
@@ -111,9 +113,9 @@ def arrange_channels(image: Image) -> Image:
     -------
     Image
         Of two and more channels that show something, the nuclei first and the others by their
-        roundness: the order most training images have. One channel alone is a grey image. Where
-        three show much the same, as the colours of a stain, they stay as they are. Colour apart,
-        what comes out does not depend on the order that comes in.
+        roundness, bright on a dark ground: as in most training images. One channel alone is a
+        grey image. Where three show much the same, as the colours of a stain, they stay as they
+        are. Colour apart, what comes out does not depend on the order that comes in.
     """
     showing = showing_channels(image)
     if len(showing) < 2:
@@ -125,7 +127,16 @@ def arrange_channels(image: Image) -> Image:
     order = np.argsort(-roundness, kind="stable")
     if nucleus is not None:
         order = np.r_[nucleus, order[order != nucleus]]
-    return image.select(tuple(showing[k] for k in order))
+    arranged = image.select(tuple(showing[k] for k in order))
+    dark = nucleus is not None and _find_pieces(arranged.select((0,)))[1]
+    return _inverted(arranged) if dark else arranged
+
+
+def _inverted(image: Image) -> Image:
+    """Exchange bright and dark; percentiles bring each channel to its range later."""
+    pixels = image.pixels
+    inverted = -pixels if pixels.dtype.kind == "f" else pixels.max(axis=(0, 1)) - pixels
+    return replace(image, pixels=inverted)
 
 
 def _most_nuclear(roundness: NDArray[np.float64], cover: NDArray[np.float64]) -> int | None:
@@ -145,7 +156,7 @@ def _compactnesses(
 
 def _compactness(channel: Image) -> tuple[float, float]:
     """Mean roundness of what stands out in a channel, 0..1, and how much it covers, 0..1."""
-    labels = _pieces(normalise(channel.pixels, measure_range(channel.pixels)))
+    labels, _ = _find_pieces(channel)
     table = measure_cells(labels, image_from_array(np.zeros(labels.shape, np.uint8))).columns
     kept = table["area"] >= _LEAST_AREA
     area, perimeter = table["area"][kept], table["perimeter"][kept]
@@ -155,17 +166,19 @@ def _compactness(channel: Image) -> tuple[float, float]:
     return float(np.average(round_, weights=area)), float(area.sum() / labels.size)
 
 
-def _pieces(normalised: NDArray[np.float32]) -> Labels:
-    """Label the connected pieces of the rarer of the two classes that Otsu's threshold makes."""
+def _find_pieces(channel: Image) -> tuple[Labels, bool]:
+    """Label the connected pieces of the rarer of the two classes that Otsu's threshold makes.
+
+    Also says whether that is the dark one.
+    """
     from skimage.filters import threshold_otsu
 
+    normalised = normalise(channel.pixels, measure_range(channel.pixels))
     part = np.clip(view(normalised, 1.0, pixels=_LOOKED_AT)[:, :, 0], 0, 1)
     smooth = ndimage.gaussian_filter(part, _SMOOTHING)
     if smooth.min() == smooth.max():
-        return np.zeros(smooth.shape, np.int32)
+        return np.zeros(smooth.shape, np.int32), False
     bright = smooth > threshold_otsu(smooth)  # type: ignore[no-untyped-call]
-    if np.count_nonzero(bright) > bright.size / 2:
-        bright = ~bright
-    labels, _ = ndimage.label(bright, output=np.int32)
-    result: Labels = labels
-    return result
+    dark_is_rarer = bool(np.count_nonzero(bright) > bright.size / 2)
+    labels, _ = ndimage.label(~bright if dark_is_rarer else bright, output=np.int32)
+    return labels, dark_is_rarer

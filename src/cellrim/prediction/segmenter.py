@@ -32,6 +32,10 @@ from cellrim.representation.flow import MAPS, DecodeOptions, confidence, decode
 DEFAULT_TILE = 1536
 """Edge of a tile in pixels of the network's scale; the network then takes about 0.6 GB."""
 
+LEAST_PIXELS = 6
+"""Pixels of the image that an instance has at least: fewer are hot pixels, which blown up to the
+network's scale look like cells."""
+
 # An estimated scale never blows an image up to more pixels than this (maps: 16 bytes each).
 _MOST_ENLARGED_PIXELS = 32_000_000
 _NOTHING = -20.0  # foreground logit of an image that holds nothing
@@ -173,8 +177,9 @@ class Segmenter:
         labels = labels_at_size(
             small, probability, prediction.shape, threshold=options.foreground_threshold
         )
-        kept = np.bincount(labels.ravel(), minlength=len(sure) + 1)[1:] > 0
-        return relabel(labels), sure[kept]
+        kept = np.bincount(labels.ravel(), minlength=len(sure) + 1) >= LEAST_PIXELS
+        kept[0] = False
+        return relabel(np.where(kept[labels], labels, 0)), sure[kept[1:]]
 
     def _scale(self, normalised: NDArray[np.float32], diameter: float | None) -> float:
         if diameter is not None:
