@@ -5,6 +5,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from cellrim.errors import UsageError
 from cellrim.io.labels import read_labels
@@ -317,7 +318,8 @@ def test_cells_and_nuclei_in_one_run(tmp_path, segmenter, discs):
     cells, nuclei = discs((80, 90), 12, spacing=36), discs((80, 90), 6, spacing=36)
     pixels = np.dstack([cells, nuclei, 0 * cells])
     (images / "a.png").write_bytes(imagecodecs.png_encode(pixels))
-    (images / "grey.png").write_bytes(imagecodecs.png_encode(cells))
+    alone = np.dstack([cells, 0 * cells, 0 * cells])
+    (images / "grey.png").write_bytes(imagecodecs.png_encode(alone))
     request = Request(target="both", nucleus=1)
     out = tmp_path / "out"
     jobs = find_jobs([images], out, paired=True)
@@ -336,3 +338,22 @@ def test_cells_and_nuclei_in_one_run(tmp_path, segmenter, discs):
     assert not plan_run(jobs, out, segmenter=segmenter, request=other, existing="resume").done
     with pytest.raises(UsageError, match="is there already"):
         plan_run(jobs, out, segmenter=segmenter, request=request)
+
+
+def test_nuclei_of_a_stack_by_the_name_of_their_channel(tmp_path, segmenter, discs):
+    nuclei, cells = discs((80, 90), 6, spacing=36), discs((80, 90), 12, spacing=36)
+    stack = np.stack([np.stack([cells, nuclei])] * 2)
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(
+        tmp_path / "in" / "a.ome.tif",
+        stack,
+        metadata={"axes": "TCYX", "Channel": {"Name": ["actin", "DAPI"]}},
+        photometric="minisblack",
+    )
+    request = Request(target="nuclei", nucleus="dapi", diameter=12, save=("cells",))
+    [record] = run(_plan(tmp_path / "in", segmenter, request)).records
+    assert record.error is None
+    assert record.cells == 2 * ndimage.label(nuclei > 100)[1]
+    both = Request(target="both", nucleus="dapi")
+    [record] = run(_plan(tmp_path / "in", segmenter, both, existing="overwrite")).records
+    assert "one plane for the target both, but got a stack of 2" in record.error
