@@ -1,4 +1,4 @@
-"""Slower, and the same whichever way the image lies: the maps of eight orientations and two scales, averaged.
+"""Slower, and the same whichever way an image lies: maps of 8 orientations and 2 scales averaged.
 
 The image goes through the network in each of the eight ways a square can lie and at two sizes.
 The maps are turned and resized back, flow vectors included, and averaged. The maps of a flipped
