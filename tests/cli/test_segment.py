@@ -89,6 +89,8 @@ def test_exit_codes(images, tiny_model, tmp_path):
         (("{in}", "-o", "{out}", "--project", "mean"), "projection max"),
         (("{in}", "-o", "{out}", "--pixel-size", "0"), "pixel size"),
         (("{in}", "-o", "{out}", "--pixel-size", "small"), "pixel size"),
+        (("{in}", "-o", "{out}", "--target", "all"), "nuclei, cells, both"),
+        (("{in}", "-o", "{out}", "--nucleus", "0"), "no target"),
         (("{in}", "-o", "{out}", "--save", "all"), "labels, overlay, cells"),
         (("{in}", "-o", "{out}", "--resume", "--overwrite"), "both"),
     ],

@@ -192,3 +192,22 @@ def test_relabelled_labels_draw_the_same_lines():
     )
     image = grey(labels.shape)
     np.testing.assert_array_equal(draw_overlay(image, labels), draw_overlay(image, relabel(labels)))
+
+
+def test_nuclei_have_the_colour_of_their_cell(cells):
+    image = grey(cells.shape)
+    nuclei = np.zeros_like(cells)
+    for y, x in ((20, 20), (20, 45), (50, 70)):
+        nuclei[y - 3 : y + 4, x - 3 : x + 4] = cells[y, x]
+    nuclei[60:68, 40:48] = cells.max() + 1  # in no cell
+    plain, both = draw_overlay(image, cells), draw_overlay(image, cells, nuclei=nuclei)
+    line = outlines(nuclei)
+    np.testing.assert_array_equal(both[~line], plain[~line])
+    rims = outlines(cells)
+    for k in np.unique(cells[nuclei > 0]):
+        if k:
+            colour = plain[rims & (cells == k)][0]
+            assert (both[line & (nuclei == k)] == colour).all()
+    assert (both[line & (nuclei > cells.max())] == 255).all()
+    with pytest.raises(InputError, match="shape"):
+        draw_overlay(image, cells, nuclei=nuclei[1:])

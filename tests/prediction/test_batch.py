@@ -5,6 +5,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from cellrim.errors import UsageError
 from cellrim.io.labels import read_labels
@@ -62,6 +63,9 @@ def test_writes_all_results_and_run_json_last(folder, segmenter):
         "pixel_size": "read",
         "project": None,
         "track": False,
+        "target": None,
+        "nucleus": None,
+        "accurate": False,
     }
     for record in summary["files"]:
         labels = read_labels(out / record["outputs"][0])
@@ -292,3 +296,64 @@ def test_pages_without_axes_fail_with_the_choices(tmp_path, segmenter):
     )
     [record] = run(_plan(tmp_path / "in", segmenter)).records
     assert "--axes" in record.error
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"target": "nucleus"}, "nuclei, cells, both"),
+        ({"nucleus": 0}, "no target"),
+        ({"target": "cells", "nucleus": 0}, "got cells"),
+        ({"target": "both", "nucleus": -1}, "from 0 on"),
+    ],
+)
+def test_targets_that_cannot_be(values, says):
+    with pytest.raises(UsageError, match=says):
+        Request(**values)
+
+
+def test_cells_and_nuclei_in_one_run(tmp_path, segmenter, discs):
+    images = tmp_path / "in"
+    images.mkdir()
+    cells, nuclei = discs((80, 90), 12, spacing=36), discs((80, 90), 6, spacing=36)
+    pixels = np.dstack([cells, nuclei, 0 * cells])
+    (images / "a.png").write_bytes(imagecodecs.png_encode(pixels))
+    alone = np.dstack([cells, 0 * cells, 0 * cells])
+    (images / "grey.png").write_bytes(imagecodecs.png_encode(alone))
+    request = Request(target="both", nucleus=1)
+    out = tmp_path / "out"
+    jobs = find_jobs([images], out, paired=True)
+    report = run(plan_run(jobs, out, segmenter=segmenter, request=request))
+    [failed] = report.failed
+    assert failed.target == "grey"
+    assert "shows one channel" in failed.error
+    written = {p.name for p in out.iterdir()}
+    assert written == {"a_cells.tif", "a_nuclei.tif", "a_overlay.png", "a_cells.csv", "run.json"}
+    found = read_labels(out / "a_nuclei.tif"), read_labels(out / "a_cells.tif")
+    assert set(np.unique(found[0])) == set(np.unique(found[1])) != {0}
+    assert "nucleus_area" in (out / "a_cells.csv").read_text().splitlines()[0]
+    again = plan_run(jobs, out, segmenter=segmenter, request=request, existing="resume")
+    assert set(again.done) == {"a"}
+    other = Request(target="both", nucleus=0)
+    assert not plan_run(jobs, out, segmenter=segmenter, request=other, existing="resume").done
+    with pytest.raises(UsageError, match="is there already"):
+        plan_run(jobs, out, segmenter=segmenter, request=request)
+
+
+def test_nuclei_of_a_stack_by_the_name_of_their_channel(tmp_path, segmenter, discs):
+    nuclei, cells = discs((80, 90), 6, spacing=36), discs((80, 90), 12, spacing=36)
+    stack = np.stack([np.stack([cells, nuclei])] * 2)
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(
+        tmp_path / "in" / "a.ome.tif",
+        stack,
+        metadata={"axes": "TCYX", "Channel": {"Name": ["actin", "DAPI"]}},
+        photometric="minisblack",
+    )
+    request = Request(target="nuclei", nucleus="dapi", diameter=12, save=("cells",))
+    [record] = run(_plan(tmp_path / "in", segmenter, request)).records
+    assert record.error is None
+    assert record.cells == 2 * ndimage.label(nuclei > 100)[1]
+    both = Request(target="both", nucleus="dapi")
+    [record] = run(_plan(tmp_path / "in", segmenter, both, existing="overwrite")).records
+    assert "one plane for the target both, but got a stack of 2" in record.error

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cellrim.errors import UsageError
-from cellrim.prediction.inputs import find_jobs
+from cellrim.prediction.inputs import OUTPUT_ENDINGS, find_jobs
 
 
 def _touch(root: Path, *names: str) -> None:
@@ -146,3 +146,17 @@ def test_tracks_of_an_earlier_run_are_no_images(tmp_path):
     jobs = find_jobs([tmp_path], tmp_path)
     assert [job.source.name for job in jobs] == ["movie.tif"]
     assert jobs[0].tracks(tmp_path) == tmp_path / "movie_RES"
+
+
+def test_results_for_cells_and_nuclei(tmp_path):
+    """A file named like one is an input, unless both are asked for and its image is there."""
+    for name in ("a.tif", "a_nuclei.tif", "b_nuclei.tif"):
+        (tmp_path / name).write_bytes(b"II*\0")
+    alone = find_jobs([tmp_path], tmp_path)
+    assert [job.source.name for job in alone] == ["a.tif", "a_nuclei.tif", "b_nuclei.tif"]
+    assert set(alone[0].outputs(tmp_path)) == set(OUTPUT_ENDINGS)
+    both = find_jobs([tmp_path], tmp_path, paired=True)
+    assert [job.source.name for job in both] == ["a.tif", "b_nuclei.tif"]
+    outputs = both[0].outputs(tmp_path)
+    assert outputs["labels"].name == "a_cells.tif"
+    assert outputs["nuclei"].name == "a_nuclei.tif"

@@ -108,6 +108,15 @@ def test_images_without_contrast_have_no_cells(segmenter, backend, pixels):
     assert backend.shapes == []
 
 
+def test_hot_pixels_are_no_cells(segmenter, discs):
+    clean = discs((200, 300), 8)
+    pixels = clean.copy()
+    pixels[::40, ::17] = 255
+    got = segmenter.segment(pixels, diameter=4)  # blown up, a hot pixel covers many
+    assert got.count == segmenter.segment(clean, diameter=4).count
+    assert len(got.confidence) == got.labels.max() == got.count
+
+
 def test_noise_neither_fails_nor_hangs(segmenter):
     noise = np.random.default_rng(1).normal(size=(110, 130)).astype(np.float32)
     result = segmenter.segment(noise)

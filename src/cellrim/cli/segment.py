@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cellrim.prediction.records import Record
     from cellrim.prediction.single import SinglePlan, Summary
     from cellrim.prediction.streamed import Team
+    from cellrim.prediction.targets import Target
 
 
 def segment(
@@ -54,6 +55,18 @@ def segment(
             help="Channels that show the cells, by name or counted from 0; else all.",
         ),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="nuclei|cells|both", help="What to find; else what the channels show."
+        ),
+    ] = None,
+    nucleus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DAPI|0", help="Channel that shows the nuclei; else found in the image."
+        ),
+    ] = None,
     save: Annotated[
         str, typer.Option(metavar="KINDS", help="Which results to save.")
     ] = "labels,overlay,cells",
@@ -79,6 +92,12 @@ def segment(
         str,
         typer.Option(metavar="UM|none", help="Pixel size in micrometres; else the file's."),
     ] = "read",
+    accurate: Annotated[
+        bool,
+        typer.Option(
+            "--accurate", help="Average 8 orientations and 2 scales: about 20 times slower."
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what an earlier run finished and go on.")
     ] = False,
@@ -107,6 +126,7 @@ def segment(
     Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, and run.json last.
     Every plane of a stack of times and slices is segmented.
     Images of more than 64 million pixels are streamed: any size, little memory.
+    With --target both NAME_cells.tif and NAME_nuclei.tif, where a nucleus has the id of its cell.
     Exit code 0: all images done, 1: some failed, 2: bad usage, nothing was done.
     """
     plan, team = _plan(
@@ -121,6 +141,9 @@ def segment(
         project=project,
         track=track,
         pixel_size=parse_pixel_size(pixel_size),
+        target=target,
+        nucleus=_parse_nucleus(nucleus),
+        accurate=accurate,
         existing=_existing(resume=resume, overwrite=overwrite),
         threads=_threads(threads, workers, cluster),
     )
@@ -158,6 +181,15 @@ def parse_channels(text: str | None) -> tuple[Channel, ...] | None:
         return tuple(parse_channel(part) for part in text.split(","))
     except CellrimError as error:
         raise UsageError(f"Cannot use the channels {text!r}: {error}") from error
+
+
+def _parse_nucleus(text: str | None) -> Channel | None:
+    channels = parse_channels(text)
+    if channels is None:
+        return None
+    if len(channels) > 1:
+        raise UsageError(f"Expected one channel that shows the nuclei, but got {text!r}.")
+    return channels[0]
 
 
 def parse_pixel_size(text: str) -> PixelSize:
@@ -213,6 +245,9 @@ def _plan(
     project: str | None,
     track: bool,
     pixel_size: PixelSize,
+    target: str | None,
+    nucleus: Channel | None,
+    accurate: bool,
     existing: Existing,
     threads: int | None,
 ) -> tuple[Plan | SinglePlan, Team]:
@@ -225,7 +260,7 @@ def _plan(
 
     if out is None:
         raise UsageError("Expected a folder for the results: -o FOLDER.")
-    load = Model(model, threads=threads)
+    load = Model(model, threads=threads, accurate=accurate)
     try:
         request = Request(
             diameter=diameter,
@@ -236,11 +271,14 @@ def _plan(
             project=cast("Projection | None", project),  # checked by Request
             track=track,
             pixel_size=pixel_size,
+            target=cast("Target | None", target),  # checked by Request
+            nucleus=nucleus,
+            accurate=accurate,
         )
         if is_label_file(out) and (out.suffix == ".zarr" or not out.is_dir()):
             single = plan_single(inputs, out, load=load, request=request, existing=existing)
             return single, Team(load=load)
-        jobs = find_jobs(inputs, out)
+        jobs = find_jobs(inputs, out, paired=request.target == "both")
         plan = plan_run(jobs, out, segmenter=load(), request=request, existing=existing)
         return plan, Team(load=load, resume=existing == "resume")
     except CellrimError as error:

@@ -72,7 +72,7 @@ _STRIP_PIXELS = 4_000_000
 _COLOUR_ROUNDS = 16
 
 
-def draw_overlay(image: Image, labels: Labels) -> Rgb:
+def draw_overlay(image: Image, labels: Labels, *, nuclei: Labels | None = None) -> Rgb:
     """Draw a thin outline inside of each cell on the image.
 
     Parameters
@@ -81,6 +81,9 @@ def draw_overlay(image: Image, labels: Labels) -> Rgb:
         Any image; stretched for display by :func:`display`.
     labels
         int32, axes ``YX``, of the size of the image; 0 is background.
+    nuclei
+        int32, axes ``YX``, of the size of the image, with the ids of their cells; drawn too, each
+        in the colour of its cell, and where it has none white (black on a light image).
 
     Returns
     -------
@@ -97,10 +100,11 @@ def draw_overlay(image: Image, labels: Labels) -> Rgb:
     -----
     All cells are drawn at once: the cost is linear in pixels.
     """
-    if labels.shape != image.shape:
-        raise InputError(
-            f"Expected labels of the image's shape {image.shape}, but got {labels.shape}."
-        )
+    for given in (labels,) if nuclei is None else (labels, nuclei):
+        if given.shape != image.shape:
+            raise InputError(
+                f"Expected labels of the image's shape {image.shape}, but got {given.shape}."
+            )
     picture = display(image)
     step = max(1, min(image.shape) // 512)
     light = picture[::step, ::step].mean() > _LIGHT_IMAGE * 255
@@ -108,7 +112,22 @@ def draw_overlay(image: Image, labels: Labels) -> Rgb:
     line = outlines(compact, width=_line_width(compact))
     colours = (_DARK if light else _LIGHT)[_colour_numbers(compact)]
     picture[line] = colours[compact[line]]
+    if nuclei is not None:
+        _draw_nuclei(picture, nuclei, labels, colours=colours, light=bool(light))
     return picture
+
+
+def _draw_nuclei(
+    picture: Rgb, nuclei: Labels, labels: Labels, *, colours: Rgb, light: bool
+) -> None:
+    """Draw into the picture. ``colours`` has a row for 0 and for each cell in order of the ids."""
+    line = outlines(nuclei)
+    ids = np.unique(labels[labels > 0])
+    at = np.searchsorted(ids, nuclei[line])
+    known = at < len(ids)
+    known[known] = ids[at[known]] == nuclei[line][known]
+    alone = np.uint8(0 if light else 255)
+    picture[line] = np.where(known[:, None], colours[np.where(known, at + 1, 0)], alone)
 
 
 def display(image: Image) -> Rgb:

@@ -2,5 +2,6 @@
 
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter, load_model
+from cellrim.prediction.targets import PairedResult, Target, segment_target
 
-__all__ = ["Result", "Segmenter", "load_model"]
+__all__ = ["PairedResult", "Result", "Segmenter", "Target", "load_model", "segment_target"]

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from cellrim._version import __version__
-from cellrim.core.channels import Channel
+from cellrim.core.channels import Channel, channel_indices
 from cellrim.core.image import Image
 from cellrim.core.stack import Index, Projection, Stack
-from cellrim.errors import CellrimError, UsageError
+from cellrim.errors import CellrimError, InputError, UsageError
 from cellrim.io.images import PixelSize, collapse_grey, open_stack
 from cellrim.io.sources import check_asked_axes, check_pixel_size
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
@@ -40,6 +40,7 @@ from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
 from cellrim.prediction.streamed import Team, do_jobs
+from cellrim.prediction.targets import TARGETS, PairedResult, Target, segment_target
 from cellrim.representation.flow import DecodeOptions
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -68,6 +69,10 @@ class Request:
         How the slices of a stack become one plane; each is segmented where None.
     track
         Whether cells are linked over time.
+    target, nucleus
+        As for :func:`~cellrim.prediction.targets.segment_target`; the channel also by its name.
+    accurate
+        Whether the segmenter is an accurate one, which takes whole images only.
 
     Raises
     ------
@@ -83,8 +88,12 @@ class Request:
     pixel_size: PixelSize = "read"
     project: Projection | None = None
     track: bool = False
+    target: Target | None = None
+    nucleus: Channel | None = None
+    accurate: bool = False
 
     def __post_init__(self) -> None:
+        self._check_target()
         if self.diameter is not None and not 0 < self.diameter < float("inf"):
             raise UsageError(f"Expected a diameter above 0 pixels, but got {self.diameter}.")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
@@ -111,6 +120,27 @@ class Request:
             raise UsageError(f"Expected the projection max, but got {self.project!r}.")
         if not isinstance(self.pixel_size, str):
             check_pixel_size(self.pixel_size)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of results that are written: for both targets, two label images instead of one."""
+        paired = self.target == "both" and "labels" in self.save
+        return (*self.save, "nuclei") if paired else self.save
+
+    def _check_target(self) -> None:
+        if self.target is not None and self.target not in TARGETS:
+            raise UsageError(
+                f"Expected a target out of {', '.join(TARGETS)}, but got {self.target!r}."
+            )
+        if self.nucleus is None:
+            return
+        if self.target not in ("nuclei", "both"):
+            raise UsageError(
+                "Expected the target nuclei or both where the nuclear channel is given, but got "
+                f"{self.target or 'no target'}."
+            )
+        if isinstance(self.nucleus, int) and self.nucleus < 0:
+            raise UsageError(f"Expected a channel number from 0 on, but got {self.nucleus}.")
 
     def decode_options(self, default: DecodeOptions) -> DecodeOptions:
         """Options of the model card with what is asked for in their place."""
@@ -245,7 +275,7 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         remove_ctc(job.tracks(plan.out))
         fingerprint = fingerprint_of(job.source, asked)
         with _segmented(job, plan, seconds) as result, _Timed(seconds, "save"):
-            _save(result, outputs, plan.request.save)
+            _save(result, outputs, plan.request.kinds)
             if plan.request.track and isinstance(result, StackResult):
                 result.save_tracks(job.tracks(plan.out))
     except CellrimError as error:
@@ -277,6 +307,11 @@ def _segmented(job: Job, plan: Plan, seconds: dict[str, float]) -> Iterator[Resu
             if asked.project is not None:
                 stack = stack.project(asked.project)
             single = _only_plane(stack, asked)
+            if single is None and asked.target == "both":
+                raise InputError(
+                    "Expected one plane for the target both, but got a stack of "
+                    f"{len(stack)}: ask for nuclei and for cells in two runs."
+                )
         with _Timed(seconds, "segment"):
             if single is not None:
                 result: Result | StackResult = _segment_plane(plan, single, asked.diameter)
@@ -297,8 +332,12 @@ def _only_plane(stack: Stack, asked: Request) -> Image | None:
 
 
 def _segment_plane(plan: Plan, image: Image, diameter: float | None) -> Result:
-    return plan.segmenter.segment(
+    nucleus = plan.request.nucleus
+    return segment_target(
+        plan.segmenter,
         image,
+        target=plan.request.target,
+        nucleus=None if nucleus is None else channel_indices(image.channels, (nucleus,))[0],
         channels=pick_channels(image, plan.request.channels),
         diameter=diameter,
         options=plan.request.decode_options(plan.segmenter.card.decode),
@@ -309,7 +348,7 @@ def _written(job: Job, plan: Plan) -> list[Path]:
     """Files that a run writes for an image."""
     outputs = job.outputs(plan.out)
     tracks = [job.tracks(plan.out) / TRACKS_NAME] if plan.request.track else []
-    return [*(outputs[kind] for kind in plan.request.save), *tracks]
+    return [*(outputs[kind] for kind in plan.request.kinds), *tracks]
 
 
 def _save(result: Result | StackResult, outputs: Mapping[str, Path], kinds: Sequence[str]) -> None:
@@ -318,6 +357,8 @@ def _save(result: Result | StackResult, outputs: Mapping[str, Path], kinds: Sequ
         "overlay": result.save_overlay,
         "cells": result.save_cells,
     }
+    if isinstance(result, PairedResult):
+        writers["nuclei"] = result.save_nuclei
     for kind in kinds:
         writers[kind](outputs[kind])
 
@@ -388,6 +429,9 @@ def _options(request: Request) -> dict[str, object]:
         "pixel_size": request.pixel_size,
         "project": request.project,
         "track": request.track,
+        "target": request.target,
+        "nucleus": request.nucleus,
+        "accurate": request.accurate,
     }
 
 

@@ -23,6 +23,8 @@ _SUFFIXES = IMAGE_SUFFIXES + STACK_SUFFIXES
 _ZARR_SUFFIX = ".zarr"
 # Two-part suffixes of OME files, which no result should carry in its name.
 _DOUBLE_SUFFIX = ".ome"
+PAIRED_ENDINGS = {"labels": "_cells.tif", "nuclei": "_nuclei.tif"}
+"""What takes the place of ``labels`` where both cells and nuclei are asked for."""
 
 _MAGIC = frozenset("*?[")
 
@@ -41,17 +43,22 @@ class Job:
         The folder that was asked for; ``target`` follows the path below it.
     named
         Whether the file itself was asked for, not a folder or pattern.
+    paired
+        Whether cells and nuclei are asked for, so that the results are those of
+        :data:`PAIRED_ENDINGS` too.
     """
 
     source: Path
     target: PurePath
     root: Path
     named: bool = False
+    paired: bool = False
 
     def outputs(self, folder: Path) -> dict[str, Path]:
         """Return the path of each kind of result."""
         base = folder / self.target
-        return {kind: base.with_name(base.name + end) for kind, end in OUTPUT_ENDINGS.items()}
+        endings = OUTPUT_ENDINGS | (PAIRED_ENDINGS if self.paired else {})
+        return {kind: base.with_name(base.name + end) for kind, end in endings.items()}
 
     def tracks(self, folder: Path) -> Path:
         """Return the folder of the tracks."""
@@ -59,7 +66,7 @@ class Job:
         return base.with_name(base.name + TRACKS_ENDING)
 
 
-def find_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[Job, ...]:
+def find_jobs(inputs: Sequence[str | Path], out: Path, *, paired: bool = False) -> tuple[Job, ...]:
     """Find the images that are asked for and name their results.
 
     Parameters
@@ -70,6 +77,8 @@ def find_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[Job, ...]:
     out
         The output folder. Nothing below it is an input, and no file that is a result of another
         input is one, so that a run can be repeated into the folder of the images.
+    paired
+        Whether cells and nuclei are asked for.
 
     Returns
     -------
@@ -88,7 +97,7 @@ def find_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[Job, ...]:
     jobs: dict[Path, Job] = {}
     for given in inputs:
         for job in _expand(given, out):
-            jobs.setdefault(job.source.resolve(), job)
+            jobs.setdefault(job.source.resolve(), replace(job, paired=paired))
     named = _name(list(jobs.values()))
     kept = _without_results(named, out)
     if not kept:

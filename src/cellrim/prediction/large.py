@@ -63,17 +63,20 @@ class Model:
     ----------
     name
         An embedded model's name, or the folder of a trained one.
-    threads, tile_size
+    threads, tile_size, accurate
         As for :func:`~cellrim.prediction.segmenter.load_model`.
     """
 
     name: str | Path = "general"
     threads: int | None = None
     tile_size: int = DEFAULT_TILE
+    accurate: bool = False
 
     def __call__(self) -> Segmenter:
         """Load it."""
-        return load_model(self.name, threads=self.threads, tile_size=self.tile_size)
+        return load_model(
+            self.name, threads=self.threads, tile_size=self.tile_size, accurate=self.accurate
+        )
 
 
 @dataclass(frozen=True, slots=True)

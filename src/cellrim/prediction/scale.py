@@ -268,7 +268,9 @@ def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def view(image: NDArray[np.float32] | Viewable, scale: float) -> NDArray[np.float32]:
+def view(
+    image: NDArray[np.float32] | Viewable, scale: float, *, pixels: int = VIEW_PIXELS
+) -> NDArray[np.float32]:
     """Return the image, or the liveliest part of it, at a scale and of a bounded size.
 
     Parameters
@@ -277,15 +279,17 @@ def view(image: NDArray[np.float32] | Viewable, scale: float) -> NDArray[np.floa
         float32, axes ``YXC``; or such an image that need not be in memory.
     scale
         Factor of the size.
+    pixels
+        How many the result has, about, at most.
 
     Returns
     -------
     ndarray
-        float32, axes ``YXC``, about :data:`VIEW_PIXELS` pixels at most.
+        float32, axes ``YXC``.
     """
     whole = ArrayView(image) if isinstance(image, np.ndarray) else image
     height, width = whole.shape
-    rows, columns = _view_shape(height, width, VIEW_PIXELS / scale**2)
+    rows, columns = _view_shape(height, width, pixels / scale**2)
     tops = np.unique(np.linspace(0, height - rows, _PLACES).round().astype(int)).tolist()
     lefts = np.unique(np.linspace(0, width - columns, _PLACES).round().astype(int)).tolist()
     parts = [(slice(y, y + rows), slice(x, x + columns)) for y in tops for x in lefts]

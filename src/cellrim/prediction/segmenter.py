@@ -17,6 +17,7 @@ from cellrim.errors import InputError
 from cellrim.models.backend import Backend, OnnxBackend
 from cellrim.models.card import ModelCard
 from cellrim.models.registry import find_model
+from cellrim.prediction.nucleus_channel import arrange_channels
 from cellrim.prediction.rescale import labels_at_size
 from cellrim.prediction.result import Result
 from cellrim.prediction.scale import (
@@ -30,6 +31,10 @@ from cellrim.representation.flow import MAPS, DecodeOptions, confidence, decode
 
 DEFAULT_TILE = 1536
 """Edge of a tile in pixels of the network's scale; the network then takes about 0.6 GB."""
+
+LEAST_PIXELS = 6
+"""Pixels of the image that an instance has at least: fewer are hot pixels, which blown up to the
+network's scale look like cells."""
 
 # An estimated scale never blows an image up to more pixels than this (maps: 16 bytes each).
 _MOST_ENLARGED_PIXELS = 32_000_000
@@ -72,6 +77,9 @@ class Segmenter:
     InputError
         If the tile is too small for the model's halo.
     """
+
+    accurate = False
+    """Whether the maps are averaged over several looks at the image."""
 
     def __init__(self, backend: Backend, card: ModelCard, *, tile_size: int = DEFAULT_TILE) -> None:
         plan_tiles((1, 1), size=tile_size, halo=card.halo, multiple=card.stride)
@@ -131,7 +139,7 @@ class Segmenter:
         """Run the network over an image; the arguments are those of :meth:`segment`."""
         if diameter is not None:
             _check_diameter(diameter)
-        pixels = choose_channels(image, channels).pixels
+        pixels = arrange_channels(choose_channels(image, channels)).pixels
         intensity = measure_range(pixels)
         if intensity.low == intensity.high:
             nothing = np.zeros((len(MAPS), 1, 1), np.float32)
@@ -169,8 +177,9 @@ class Segmenter:
         labels = labels_at_size(
             small, probability, prediction.shape, threshold=options.foreground_threshold
         )
-        kept = np.bincount(labels.ravel(), minlength=len(sure) + 1)[1:] > 0
-        return relabel(labels), sure[kept]
+        kept = np.bincount(labels.ravel(), minlength=len(sure) + 1) >= LEAST_PIXELS
+        kept[0] = False
+        return relabel(np.where(kept[labels], labels, 0)), sure[kept[1:]]
 
     def _scale(self, normalised: NDArray[np.float32], diameter: float | None) -> float:
         if diameter is not None:
@@ -213,6 +222,7 @@ def load_model(
     *,
     threads: int | None = None,
     tile_size: int = DEFAULT_TILE,
+    accurate: bool = False,
 ) -> Segmenter:
     """Load a model.
 
@@ -224,6 +234,9 @@ def load_model(
         Threads to use; one per CPU where left out.
     tile_size
         Edge of a tile at the network's scale.
+    accurate
+        Average the maps of eight orientations and two scales
+        (:class:`~cellrim.prediction.accurate.AccurateSegmenter`) instead of one look.
 
     Returns
     -------
@@ -236,6 +249,10 @@ def load_model(
     """
     folder = find_model(name)
     backend = OnnxBackend(folder.path, folder.card, threads=threads)
+    if accurate:
+        from cellrim.prediction.accurate import AccurateSegmenter
+
+        return AccurateSegmenter(backend, folder.card, tile_size=tile_size)
     return Segmenter(backend, folder.card, tile_size=tile_size)
 
 

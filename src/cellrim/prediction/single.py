@@ -137,8 +137,8 @@ def plan_single(
     """
     if _read_whole(request):
         raise UsageError(
-            "Expected a folder as the output with --axes, --pixel-size, --project or --track, but "
-            f"got {out}."
+            "Expected a folder as the output with --axes, --pixel-size, --project, --track, "
+            f"--target or --accurate, but got {out}."
         )
     if len(inputs) != 1:
         raise UsageError(
@@ -257,4 +257,5 @@ def _without_ending(name: str) -> str:
 def _read_whole(request: Request) -> bool:
     """Whether there are options that only images in memory know."""
     asked = request.axes is not None or request.project is not None or request.track
+    asked = asked or request.target is not None or request.accurate
     return asked or request.pixel_size != "read"
