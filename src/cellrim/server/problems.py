@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 MEDIA_TYPE = "application/problem+json"
@@ -97,3 +98,40 @@ class ApiError(Exception):
         if self.kind == "unauthorised":
             headers["WWW-Authenticate"] = "Bearer"
         return headers
+
+
+def answer(error: ApiError) -> JSONResponse:
+    """Return the answer that tells a client of an error."""
+    return JSONResponse(
+        error.body.model_dump(),
+        status_code=error.status,
+        headers=error.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """Describe errors of a route for the OpenAPI, with an example each.
+
+    Parameters
+    ----------
+    kinds
+        What the route itself may answer; what every route may answer is added.
+    """
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for kind in (*kinds, "bad-request", "unauthorised", "forbidden", "too-slow", "internal"):
+        error = ApiError(kind, "What was expected, what came, and what to do.")
+        entry = by_status.setdefault(
+            error.status,
+            {
+                "description": error.body.title,
+                "content": {
+                    MEDIA_TYPE: {
+                        "schema": {"$ref": "#/components/schemas/Problem"},
+                        "examples": {},
+                    }
+                },
+            },
+        )
+        entry["content"][MEDIA_TYPE]["examples"][kind] = {"value": error.body.model_dump()}
+    return by_status

@@ -62,7 +62,7 @@ class Settings(BaseModel):
     data: Path
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    token: Annotated[str, Field(min_length=16)] | None = None
+    token: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.~-]{16,200}$")] | None = None
     model: str = "general"
     model_folders: tuple[Path, ...] = ()
     workers: PositiveInt = Field(default_factory=lambda: min(2, default_threads()))
