@@ -11,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,7 +143,7 @@ def split(labels: Labels, line: Sequence[Point], *, cell: int | None = None) -> 
         raise InputError("Expected a line of at least two points: draw across a cell.")
     points = np.asarray(line, float)
     if cell is None:
-        cell = _cell_below(labels, points)
+        cell = cell_below(labels, line)
     _present(labels, [cell])
     box = _box_of(labels, [cell], margin=1)
     part = labels[box.slices].copy()
@@ -394,18 +395,22 @@ def _line_pixels(
     """Pixels below a line through the points that lie in the image, row and column."""
     limit = 4 * max(shape)
     corners = np.clip(np.floor(points), -limit, limit).astype(np.int64)
-    parts = [
-        pixels_of_line(a[1], a[0], b[1], b[0])
-        for a, b in zip(corners[:-1], corners[1:], strict=True)
-    ]
+    parts = [pixels_of_line(a[1], a[0], b[1], b[0]) for a, b in pairwise(corners)]
     row = np.concatenate([p[0] for p in parts])
     column = np.concatenate([p[1] for p in parts])
     inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
     return row[inside], column[inside]
 
 
-def _cell_below(labels: Labels, points: NDArray[np.float64]) -> int:
-    ids = labels[_line_pixels(points, labels.shape)]
+def cell_below(labels: Labels, line: Sequence[Point]) -> int:
+    """Return the cell that holds most of a line.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    ids = labels[_line_pixels(np.asarray(line, float), labels.shape)]
     ids = ids[ids > 0]
     if not len(ids):
         raise InputError("Expected a line across a cell, but there is no cell below it.")
