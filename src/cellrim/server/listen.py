@@ -95,7 +95,8 @@ def _protocol(idle_seconds: float) -> type[H11Protocol]:
             self.loop.call_later(idle_seconds, self._close_if_nothing_came)
 
         def _close_if_nothing_came(self) -> None:
-            if self.cycle is None:
+            cycle: object | None = self.cycle  # typed as never None, and None until a request
+            if cycle is None:
                 self.transport.abort()
 
     return Protocol

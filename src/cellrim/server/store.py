@@ -387,8 +387,10 @@ class Store:
             rows = self._query(
                 f"SELECT id, created, finished, state, options, bytes FROM jobs {where}", values
             )
-            # Positions are those of the columns; mypy cannot count a row's.
-            return [JobRow(*row[:6], self._states(row[0])) for row in rows]
+            return [
+                JobRow(job, created, finished, state, options, size, self._states(job))
+                for job, created, finished, state, options, size in rows
+            ]
 
     def _states(self, job: str) -> dict[FileState, int]:
         return dict(
