@@ -395,7 +395,10 @@ def _line_pixels(
     """Pixels below a line through the points that lie in the image, row and column."""
     limit = 4 * max(shape)
     corners = np.clip(np.floor(points), -limit, limit).astype(np.int64)
-    parts = [pixels_of_line(a[1], a[0], b[1], b[0]) for a, b in pairwise(corners)]
+    parts = [
+        pixels_of_line(a[1], a[0], b[1], b[0])  # type: ignore[no-untyped-call]
+        for a, b in pairwise(corners)
+    ]
     row = np.concatenate([p[0] for p in parts])
     column = np.concatenate([p[1] for p in parts])
     inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])

@@ -40,8 +40,8 @@ KEEP_SECONDS = 12 * 3600.0
 _LARGEST_VIEW = 8192
 # Mean brightness (0..1) from which on a picture counts as light.
 _LIGHT = 0.6
-# Pixels of an edit that are sent at once; for more, the page asks for all labels again.
-_UPLOAD = "0"
+UPLOAD = "0"
+"""What the file that came is called in a picture's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class Picture:
     state: State = "waiting"
     error: str | None = None
     begun: float = field(default_factory=time.monotonic)
+    ended: float | None = None
     used: float = field(default_factory=time.monotonic)
     edits: int = 0
     edited: EditedLabels | None = None
@@ -110,9 +111,23 @@ class Picture:
     )
 
     @property
+    def seconds(self) -> float:
+        """How long it has been waiting or worked on, or was worked on."""
+        return (self.ended or time.monotonic()) - self.begun
+
+    def begin(self, state: State) -> None:
+        """Note that it waits, or is worked on."""
+        self.state, self.begun, self.ended, self.error = state, time.monotonic(), None, None
+
+    def end(self, error: str | None) -> None:
+        """Note that the work is done; after a failure, old labels stay usable if there are any."""
+        self.state = "failed" if error and self.edited is None else "ready"
+        self.error, self.ended = error, time.monotonic()
+
+    @property
     def upload(self) -> Path:
         """The file as it came."""
-        return self.folder / _UPLOAD
+        return self.folder / UPLOAD
 
     @cached_property
     def image(self) -> Image:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import gzip
 import math
-import time
+import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -22,7 +22,10 @@ from fastapi.routing import APIRoute
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from cellrim.errors import CellrimError
+import cellrim
+from cellrim.core.image import Image
+from cellrim.errors import CellrimError, ImageReadError
+from cellrim.io.extent import read_extent
 from cellrim.io.images import read_image
 from cellrim.models.registry import ModelFolder, find_model
 from cellrim.server import editing
@@ -31,12 +34,13 @@ from cellrim.server.forms import FORMS, form_named
 from cellrim.server.learning import CorrectedSet, Trainer, why_not
 from cellrim.server.models import Models
 from cellrim.server.options import Options, check_extent, without_path
-from cellrim.server.pictures import Picture, Pictures, Settled
+from cellrim.server.pictures import UPLOAD, Picture, Pictures, Settled
 from cellrim.server.problems import ApiError, documented
 from cellrim.server.segment import FIELD, as_problem, multipart
 from cellrim.server.uploads import Limits, receive
 from cellrim.server.work import Stopped, Work, check_stop, stoppable
 
+SAMPLE = Path(cellrim.__file__).parent / "samples" / "nuclei.tif"
 MOST_MINUTES = 24 * 60.0
 
 # Pixels of an edit that are sent at once; after a larger one the page asks for all labels again.
@@ -288,30 +292,28 @@ class Workspace:
         """Read and segment a picture; what goes wrong is written on it."""
 
         def job() -> None:
-            picture.state, picture.begun = "working", time.monotonic()
+            picture.begin("working")
             segmenter = stoppable(self.models.get(settled.model))
             if not picture.channels:
-                picture.keep_image(read_image(picture.upload))
+                picture.keep_image(_read(picture))
             check_stop()
             picture.segment(segmenter, settled)
 
         await self._run(picture, job, pixels=picture.pixels)
-        if picture.state == "ready":
-            rate = (time.monotonic() - picture.begun) / max(picture.pixels / 1e6, 0.05)
+        if picture.error is None:
+            rate = picture.seconds / max(picture.pixels / 1e6, 0.05)
             self.rate += _MEMORY * (rate - self.rate)
 
     async def _run(self, picture: Picture, job: Callable[[], None], *, pixels: int) -> None:
         try:
             await self.work.run(job, pixels=pixels, stop=picture.stop)
-            picture.state, picture.error = "ready", None
+            picture.end(None)
         except Stopped:
-            picture.state = "failed"
+            picture.end("It was removed.")
         except (CellrimError, ApiError, OSError, MemoryError) as error:
-            text = without_path(as_problem(error), picture.upload, picture.name)
-            picture.state, picture.error = _after_failure(picture), text
+            picture.end(without_path(as_problem(error), picture.upload, picture.name))
         except Exception as error:
-            picture.state = _after_failure(picture)
-            picture.error = f"The server failed on {picture.name} ({type(error).__name__})."
+            picture.end(f"The server failed on {picture.name} ({type(error).__name__}).")
             raise
 
     async def train(self) -> None:
@@ -329,9 +331,12 @@ class Workspace:
             trainer.fail(f"The training ended, but its model cannot be judged: {error}")
 
 
-def _after_failure(picture: Picture) -> Literal["ready", "failed"]:
-    """Say what a picture is after a failure: its old labels, if there are any, stay usable."""
-    return "ready" if picture.edited is not None else "failed"
+def _read(picture: Picture) -> Image:
+    try:
+        return read_image(picture.upload)
+    except ImageReadError as error:
+        text = without_path(error, picture.upload, picture.name)
+        raise ApiError("unreadable-image", text) from error
 
 
 async def workspace_of(request: Request) -> Workspace:
@@ -408,6 +413,29 @@ async def upload(request: Request, workspace: In, options: Annotated[Options, Qu
     return _status(workspace, picture)
 
 
+@router.post("/sample", status_code=202)
+async def sample(request: Request, workspace: In, options: Annotated[Options, Query()]) -> Status:
+    """Take in the image that comes with cellrim, for a first look."""
+    request.app.state.check_space()
+    settled = await asyncio.to_thread(
+        _settled, workspace, options, request.app.state.settings.model
+    )
+    folder = workspace.pictures.new_folder()
+    pixels = await asyncio.to_thread(_copy_sample, folder)
+    picture = await asyncio.to_thread(
+        workspace.pictures.add, folder, SAMPLE.name, pixels=pixels, settled=settled
+    )
+    workspace.spawn(workspace.segment(picture, settled))
+    return _status(workspace, picture)
+
+
+def _copy_sample(folder: Path) -> int:
+    folder.mkdir(parents=True)
+    copy = folder / UPLOAD
+    shutil.copyfile(SAMPLE, copy)
+    return read_extent(copy).pixels
+
+
 @router.get("/images/{key}")
 async def image_status(key: Key, workspace: In) -> Status:
     """Tell where an image is."""
@@ -432,7 +460,7 @@ async def segment_again(
     settled = await asyncio.to_thread(_settled, workspace, options, model)
     if options.min_confidence is None:
         settled = replace(settled, min_confidence=picture.settled.min_confidence)
-    picture.state, picture.begun, picture.error = "waiting", time.monotonic(), None
+    picture.begin("waiting")
     workspace.spawn(workspace.segment(picture, settled))
     return _status(workspace, picture)
 
@@ -591,7 +619,7 @@ def _status(workspace: Workspace, picture: Picture) -> Status:
         name=picture.name,
         state=picture.state,
         error=picture.error,
-        seconds=time.monotonic() - picture.begun,
+        seconds=picture.seconds,
         expected_seconds=workspace.rate * max(picture.pixels / 1e6, 0.05),
         waiting=workspace.work.waiting,
         height=shape[0],
