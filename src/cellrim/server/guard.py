@@ -77,7 +77,7 @@ class Guard:
                 await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             exchange.status = exchange.status or 499
-        except _ClientHangs:
+        except ClientHangs:
             _log.info("A client that took nothing was let go.")
             raise
         except ApiError as error:
@@ -116,7 +116,7 @@ class Guard:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class _ClientHangs(Exception):  # noqa: N818 (ends a connection; nobody's error)
+class ClientHangs(Exception):  # noqa: N818 (ends a connection; nobody's error)
     """A client takes no bytes any more."""
 
 
@@ -137,7 +137,9 @@ class _Exchange:
             return await self._receive()
         allowed = self._begun + _GRACE_SECONDS + self._taken / _SLOWEST_BYTES - time.monotonic()
         try:
-            async with asyncio.timeout(max(0.0, min(self._idle_seconds, allowed))):
+            if allowed <= 0:
+                raise TimeoutError
+            async with asyncio.timeout(min(self._idle_seconds, allowed)):
                 message = await self._receive()
         except TimeoutError:
             raise ApiError(
@@ -161,7 +163,7 @@ class _Exchange:
             async with asyncio.timeout(self._idle_seconds):
                 await self._send(message)
         except TimeoutError:
-            raise _ClientHangs from None
+            raise ClientHangs from None
 
     async def fail(self, error: ApiError) -> None:
         """Answer with a problem; too late if the answer has begun."""
