@@ -11,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from cellrim.errors import OutputError, UsageError
 from cellrim.server.app import create_app
 from cellrim.server.settings import Settings
+from cellrim.server.store import Store
 
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 _BACKLOG = 512
@@ -45,6 +46,7 @@ def serve(settings: Settings) -> None:
     """
     check_settings(settings)
     app = create_app(settings)
+    Store(settings.data).close()  # its errors are told better here than by the server
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -76,8 +78,13 @@ def _listen(settings: Settings) -> socket.socket:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)  # who comes while the server starts waits
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise OutputError(
             f"Cannot listen at {settings.host}, port {settings.port}: {error.strerror or error}."
