@@ -89,7 +89,7 @@ async function sendImage(image) {
 async function addSample() {
   try {
     const status = await api.sample(wishes());
-    const image = { key: nextKey++, name: status.name, id: status.id, status: null, error: null };
+    const image = { key: nextKey++, name: status.name, id: status.id, status: null, sent: 1, error: null };
     images.set(image.key, image);
     listImage(image);
     show(image);
@@ -112,7 +112,7 @@ async function recall() {
   for (const id of ids) {
     try {
       const status = await api.status(id);
-      const image = { key: nextKey++, name: status.name, id, status: null, error: null };
+      const image = { key: nextKey++, name: status.name, id, status: null, sent: 1, error: null };
       images.set(image.key, image);
       listImage(image);
       took(image, status);
@@ -134,7 +134,7 @@ function took(image, status) {
   if (status.state === "waiting" || status.state === "working") follow(image);
   if (image === current) {
     const finished = status.state === "ready" && before?.state !== "ready";
-    if (finished) load(image, { fit: !before || before.width === null });
+    if (finished) load(image, { fit: viewer.width === 0 });
     paintBusy();
     paintTools();
   }
@@ -255,7 +255,7 @@ async function load(image, { fit }) {
     for (const each of images.values()) if (each !== image) each.bitmap = null; // one is enough to keep
     image.bitmap = { channel, bitmap };
     if (image !== current) return;
-    await viewer.setImage(bitmap, status.width, status.height, { light: status.light, fit });
+    await viewer.setImage(bitmap, status.width, status.height, { light: status.light, diameter: status.diameter, fit });
     if (image !== current) return;
     tookCells(image, table);
     viewer.setLabels(labels);
@@ -644,11 +644,11 @@ function paintOverview() {
       h("td", { class: "number" }, ready && status.diameter ? `${number(Math.round(status.diameter * 10) / 10)} px` : "–"),
       h("td", { class: "number" }, ready ? String(status.edits) : "–"),
       h("td", {}, ready ? status.model : "–"),
-      h("td", {}, image.id && learn.has(image.id) ? "collected" : ""),
+      h("td", {}, image.id && learn.has(image.id) ? "✓" : ""),
     );
   });
   const total = [...images.values()].reduce((sum, image) => sum + (image.status?.count ?? 0), 0);
-  const head = [["Image"], ["State"], ["Pixels", 1], ["Cells", 1], ["Diameter", 1], ["Corrections", 1], ["Model"], ["Set"]];
+  const head = [["Image"], ["State"], ["Pixels", 1], ["Cells", 1], ["Diameter", 1], ["Edits", 1], ["Model"], ["Collected"]];
   $("overview").replaceChildren(
     h("h2", {}, `${plural(images.size, "image")}, ${plural(total, "cell")}`),
     h(

@@ -76,10 +76,15 @@ export class CellsPanel {
   }
 
   shownColumns() {
-    const fourth = ["area", "confidence"].includes(this.measure)
-      ? Object.keys(this.columns).find((c) => c.startsWith("mean_")) ?? "perimeter"
-      : this.measure;
+    const fourth = ["area", "confidence"].includes(this.measure) ? this.brightest() : this.measure;
     return ["id", "area", "confidence", fourth];
+  }
+
+  // The channel that shows most: others may be empty.
+  brightest() {
+    const sum = (c) => this.columns[c].reduce((a, b) => a + (b ?? 0), 0);
+    const means = Object.keys(this.columns).filter((c) => c.startsWith("mean_"));
+    return means.length ? means.reduce((a, b) => (sum(b) > sum(a) ? b : a)) : "perimeter";
   }
 
   order() {

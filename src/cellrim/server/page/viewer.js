@@ -7,6 +7,7 @@
 const LIGHT = ["#ffd600", "#00e5ff", "#ff52a0", "#76ff03", "#ff8000", "#b288ff", "#1de9b6", "#ff5252"];
 const DARK = ["#0054ff", "#d6001c", "#007929", "#9600be", "#006a78", "#be3e00", "#3c28aa", "#a00060"];
 const MOST_ZOOM = 64;
+const WIDE = 44; // screen pixels across a cell from which its outline is two wide
 const CLICK_REACH = 4; // screen pixels that a click may wander
 
 const packed = (hex, alpha) => {
@@ -53,7 +54,8 @@ export class Viewer {
   }
 
   // A bitmap may be smaller than the image it shows.
-  async setImage(bitmap, width, height, { light, fit }) {
+  async setImage(bitmap, width, height, { light, diameter, fit }) {
+    this.diameter = diameter;
     this.width = width;
     this.height = height;
     this.light = light;
@@ -310,7 +312,8 @@ export class Viewer {
     const chosen = packed(this.light ? "#000000" : "#ffffff", 255);
     const chosenTint = packed(this.light ? "#000000" : "#ffffff", 70);
     const filled = this.style === "filled";
-    const thick = Math.max(1, Math.round(this.ratio));
+    const wide = this.diameter * this.scale >= WIDE ? 2 : 1;
+    const thick = Math.max(1, Math.round(wide * this.ratio));
     pixels.fill(0);
     for (let y = 0; y < h; y++) {
       for (let x = 0, k = y * w; x < w; x++, k++) {
