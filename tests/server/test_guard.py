@@ -2,6 +2,7 @@ import asyncio
 import re
 
 import pytest
+from starlette.websockets import WebSocketDisconnect
 
 from cellrim.server.guard import HEADERS, ClientHangs, Guard
 from cellrim.server.metrics import Metrics
@@ -169,6 +170,12 @@ def test_waiting_for_the_answer_is_no_hanging(settings_with):
     main, sent = exchange(slow, settings_with(idle_seconds=0.1), [piece(more=False)])
     asyncio.run(main())
     assert sent[0]["status"] == 200
+
+
+def test_websockets_do_not_get_past_the_token(serve):
+    client = serve(token=TOKEN)
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/models"):
+        pass
 
 
 def test_an_error_after_the_answer_has_begun_adds_nothing(settings_with):

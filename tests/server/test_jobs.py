@@ -1,9 +1,11 @@
 import errno
 import io
 import json
+import sqlite3
 import threading
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -218,6 +220,34 @@ def test_a_job_waits_while_the_disk_is_full(serve, png, monkeypatch, wait_for):
     assert client.get(f"/v1/jobs/{job}").json()["progress"]["waiting"] == 2
     full.clear()
     assert wait_for(client, job)["progress"]["ok"] == 2
+
+
+def test_a_job_that_cannot_be_written_down(client, png, monkeypatch, settings_with):
+    def fails(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(client.app.state.store, "_insert", fails)
+    answer = hand_in(client, [("a", png)])
+    assert (answer.status_code, answer.json()["type"]) == (507, "/problems/disk-full")
+    assert list((settings_with().data / "jobs").iterdir()) == []
+
+
+def test_an_image_that_kills_the_server_is_given_up(client, png, wait_for, monkeypatch):
+    store = client.app.state.store
+    real = store.next_file
+
+    def next_file(busy):
+        """As if the process had died three times before."""
+        found = real(busy)
+        if found is None or found[1].number != 0:
+            return found
+        return found[0], replace(found[1], attempts=runner_module.MAX_ATTEMPTS + 1)
+
+    monkeypatch.setattr(store, "next_file", next_file)
+    job = hand_in(client, [("a", png), ("b", png)]).json()["id"]
+    shown = wait_for(client, job)
+    assert [file["state"] for file in shown["files"]] == ["failed", "ok"]
+    assert "broke off 3 times" in shown["files"][0]["error"]
 
 
 def test_an_error_of_ours_fails_one_image_only(client, png, monkeypatch, wait_for):

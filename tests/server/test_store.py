@@ -136,6 +136,20 @@ def test_a_job_that_cannot_be_stored_leaves_no_folder(store, monkeypatch, tmp_pa
     assert list((tmp_path / "data" / "jobs").iterdir()) == []
 
 
+def test_a_full_disk_does_not_keep_from_removing(store, monkeypatch, tmp_path):
+    job = add(store)
+    folder, real = tmp_path / "data" / "jobs" / job, store._forget
+
+    def forget(job):
+        if folder.exists():
+            raise sqlite3.OperationalError("database or disk is full")
+        real(job)
+
+    monkeypatch.setattr(store, "_forget", forget)
+    store.remove(job)
+    assert store.job(job) is None
+
+
 def test_remove_of_a_job_whose_folder_is_gone(store, tmp_path):
     job = add(store)
     shutil.rmtree(tmp_path / "data" / "jobs" / job)

@@ -49,7 +49,7 @@ def serve(
         float, typer.Option(min=0.001, help="Largest image, told from its header.")
     ] = 36,
     max_files: Annotated[int, typer.Option(min=1, help="Most images of a job.")] = 2000,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for an image.")] = 300,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for an image.")] = 600,
     keep_days: Annotated[
         float, typer.Option(min=0.001, help="Results of jobs are removed after this time.")
     ] = 7,

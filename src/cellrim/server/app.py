@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -27,6 +29,8 @@ from cellrim.server.runner import Parts, Runner
 from cellrim.server.settings import Settings
 from cellrim.server.store import Store
 from cellrim.server.work import Work
+
+_log = logging.getLogger("cellrim.server")
 
 PAGE = Path(__file__).parent / "page"
 
@@ -134,6 +138,7 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(sqlite3.OperationalError, _on_database)
 
 
 async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
@@ -148,6 +153,12 @@ async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
         for each in error.errors()
     )
     return answer(ApiError("wrong-input", f"{wrong}."))
+
+
+async def _on_database(_request: Request, error: Exception) -> JSONResponse:
+    _log.warning("The database of jobs: %s", error)
+    text = "The server cannot write down what was asked; its disk may be full."
+    return answer(ApiError("disk-full", text, retry_after=60))
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:

@@ -67,8 +67,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there are no websockets here, and nothing gets past the token
+            await send({"type": "websocket.close", "code": 1008})
             return
         begun = time.monotonic()
         exchange = _Exchange(scope, receive, send, idle_seconds=self._settings.idle_seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -128,8 +127,6 @@ async def create(
         job = await asyncio.to_thread(store.add, uploads, given)
     except OSError as error:
         raise disk_problem(error) from error
-    except sqlite3.OperationalError as error:
-        raise ApiError("disk-full", "The server cannot store the job.", retry_after=60) from error
     state.runner.wake()
     response.headers["Location"] = f"/v1/jobs/{job}"
     return _shown(_found(store, job))
@@ -160,7 +157,7 @@ def show(request: Request, job: JobId) -> JobWithFiles:
 @router.post(
     "/{job}/cancel",
     summary="Cancel a job",
-    responses=documented("not-found", "conflict", "wrong-input"),
+    responses=documented("not-found", "conflict", "wrong-input", "disk-full"),
 )
 async def cancel(request: Request, job: JobId) -> Job:
     """Leave undone what is not done yet. Results that are there are kept."""
@@ -176,7 +173,7 @@ async def cancel(request: Request, job: JobId) -> Job:
     "/{job}",
     status_code=204,
     summary="Remove a job",
-    responses=documented("not-found", "wrong-input"),
+    responses=documented("not-found", "wrong-input", "disk-full"),
 )
 async def remove(request: Request, job: JobId) -> None:
     """Cancel the job if it is not done, and remove its images and results."""

@@ -70,7 +70,7 @@ class Settings(BaseModel):
     max_upload_bytes: PositiveInt = 200 * MB
     max_pixels: PositiveInt = 36 * MB
     max_waiting: PositiveInt = 200
-    max_seconds: PositiveFloat = 300
+    max_seconds: PositiveFloat = 600
     max_files: PositiveInt = 2000
     max_job_bytes: PositiveInt = 4 * GB
     max_jobs: PositiveInt = 100

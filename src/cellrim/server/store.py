@@ -291,9 +291,17 @@ class Store:
 
     def remove(self, job: str) -> None:
         """Remove a job and all of its files; nothing happens if there is none."""
+        folder = self.folder / "jobs" / job
+        try:
+            self._forget(job)
+        except sqlite3.OperationalError:  # a full disk: the files are what makes room
+            shutil.rmtree(folder, ignore_errors=True)
+            self._forget(job)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _forget(self, job: str) -> None:
         with self._transaction() as database:
             database.execute("DELETE FROM jobs WHERE id = ?", (job,))
-        shutil.rmtree(self.folder / "jobs" / job, ignore_errors=True)
 
     def job(self, job: str) -> JobRow | None:
         """Return a job, or None."""
