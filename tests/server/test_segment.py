@@ -147,6 +147,13 @@ def test_too_many_pixels(serve, field):
     assert "96 x 120" in detail
 
 
+def test_a_small_diameter_may_not_blow_the_image_up(serve, png, field):
+    client = serve(max_pixels=field.size * 5)
+    assert post(client, png, "?diameter=8").status_code == 200  # the model wants 16
+    detail = problem(post(client, png, "?diameter=2"), 413, "too-many-pixels")
+    assert "larger diameter" in detail
+
+
 def test_too_many_bytes(serve, png):
     client = serve(max_upload_bytes=len(png) - 1)
     problem(post(client, png), 413, "too-large")
@@ -218,7 +225,7 @@ def test_an_error_of_ours_is_a_problem_without_its_text(client, png, monkeypatch
     def fails(*_args, **_keys):
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(segment, "check_extent", fails)
+    monkeypatch.setattr(segment, "check_cost", fails)
     answer = post(client, png)
     assert "secret" not in answer.text
     problem(answer, 500, "internal")

@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     state.work = Work(
         workers=settings.workers,
         max_waiting=settings.max_waiting,
-        max_pixels=settings.max_pixels,
+        max_pixels=2 * settings.max_pixels,
         max_seconds=settings.max_seconds,
     )
     state.check_space = lambda: _check_space(settings)

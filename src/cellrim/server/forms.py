@@ -15,7 +15,6 @@ from cellrim.io.atomic import atomic_path
 from cellrim.io.coco import segmentation_of_counts
 from cellrim.io.overlay import write_png
 from cellrim.io.rle import encode_coco_labels
-from cellrim.measure.cells import bounding_boxes
 from cellrim.prediction.result import Result
 from cellrim.server.problems import ApiError
 
@@ -72,9 +71,10 @@ def _write_cells_json(result: Result, path: Path) -> None:
 
 def _write_coco(result: Result, path: Path) -> None:
     height, width = result.labels.shape
-    boxes = bounding_boxes(result.labels).tolist()
     counts = encode_coco_labels(result.labels)
-    areas = result.cells.columns["area"].tolist()
+    columns = result.cells.columns
+    names = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1", "area")
+    y0, x0, y1, x1, areas = (columns[name].astype(int).tolist() for name in names)
     sure = result.confidence.tolist()
     annotations = [
         {
@@ -82,13 +82,13 @@ def _write_coco(result: Result, path: Path) -> None:
             "image_id": 1,
             "category_id": 1,
             "iscrowd": 0,
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "bbox": [left, top, right - left, bottom - top],
             "area": area,
             "score": score,
             "segmentation": segmentation_of_counts(runs, (height, width)),
         }
-        for number, ((y0, x0, y1, x1), runs, area, score) in enumerate(
-            zip(boxes, counts, areas, sure, strict=True), start=1
+        for number, (top, left, bottom, right, runs, area, score) in enumerate(
+            zip(y0, x0, y1, x1, counts, areas, sure, strict=True), start=1
         )
     ]
     _write_json(

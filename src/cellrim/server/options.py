@@ -13,10 +13,14 @@ from cellrim.io.extent import read_extent
 from cellrim.io.images import read_image
 from cellrim.prediction.batch import Request as Asked
 from cellrim.prediction.result import Result
+from cellrim.prediction.scale import LARGEST_SCALE
 from cellrim.server.forms import DEFAULT_FORM, DEFAULT_FORMS, FORMS
 from cellrim.server.models import Models
 from cellrim.server.problems import ApiError
 from cellrim.server.work import check_stop, stoppable
+
+# An estimated scale does not enlarge an image beyond this; that of the segmenter.
+_MOST_ESTIMATED = 32_000_000
 
 _FORM_LIST = "; ".join(f"`{name}`: {form.about}" for name, form in FORMS.items())
 _ONE_OF_FORMS = "|".join(FORMS)
@@ -132,6 +136,68 @@ def check_extent(path: Path, name: str, *, max_pixels: int) -> int:
             "cellrim segment on a machine of your own.",
         )
     return extent.pixels
+
+
+def network_pixels(pixels: int, diameter: float | None, *, canonical: float) -> int:
+    """Return the most pixels the network may see of an image, which is what memory follows.
+
+    Parameters
+    ----------
+    pixels
+        Of the image.
+    diameter
+        Of its cells, where given: small cells have the image enlarged. What is estimated never
+        enlarges beyond a fixed number of pixels.
+    canonical
+        Diameter the model wants cells to have.
+
+    Examples
+    --------
+    >>> network_pixels(1000, 12.0, canonical=24.0), network_pixels(1000, 48.0, canonical=24.0)
+    (4000, 1000)
+    """
+    if diameter is None:
+        return max(pixels, min(_MOST_ESTIMATED, int(pixels * LARGEST_SCALE**2)))
+    scale = min(LARGEST_SCALE, max(1.0, canonical / diameter))
+    return math.ceil(pixels * scale * scale)
+
+
+def check_cost(
+    path: Path, name: str, options: Options, *, models: Models, model: str, max_pixels: int
+) -> int:
+    """Check that an image may be segmented as asked; nothing is decoded.
+
+    Parameters
+    ----------
+    path, name
+        The file, and what the client calls it.
+    options, models, model
+        As for :func:`segment_file`.
+    max_pixels
+        Most pixels, of the image and of what the network sees.
+
+    Returns
+    -------
+    int
+        Pixels to count for :meth:`~cellrim.server.work.Work.run`.
+
+    Raises
+    ------
+    ApiError
+        ``unreadable-image``, ``too-many-pixels``.
+    ModelError
+        If there is no such model.
+    """
+    pixels = check_extent(path, name, max_pixels=max_pixels)
+    card = models.get(options.model or model).card
+    cost = network_pixels(pixels, options.diameter, canonical=card.canonical_diameter)
+    if options.diameter is not None and cost > max_pixels:
+        raise ApiError(
+            "too-many-pixels",
+            f"For cells of {options.diameter:g} pixels {name} has to be enlarged to {cost} pixels, "
+            f"and at most {max_pixels} are allowed: give a larger diameter, or cut the image.",
+        )
+    return cost
 
 
 def segment_file(path: Path, name: str, options: Options, *, models: Models, model: str) -> Result:

@@ -16,7 +16,7 @@ from cellrim.errors import CellrimError
 from cellrim.server.forms import FORMS
 from cellrim.server.metrics import Metrics
 from cellrim.server.models import Models
-from cellrim.server.options import ManyImages, check_extent, segment_file, without_path
+from cellrim.server.options import ManyImages, check_cost, segment_file, without_path
 from cellrim.server.problems import ApiError
 from cellrim.server.settings import Settings
 from cellrim.server.store import FileRow, JobRow, Outcome, Store
@@ -141,7 +141,13 @@ class Runner:
         options = ManyImages.model_validate_json(job.options)
         try:
             pixels = await asyncio.to_thread(
-                check_extent, path, file.name, max_pixels=parts.settings.max_pixels
+                check_cost,
+                path,
+                file.name,
+                options,
+                models=parts.models,
+                model=parts.settings.model,
+                max_pixels=parts.settings.max_pixels,
             )
             task = functools.partial(self._segment, job.id, file, path, options)
             return await parts.work.run(task, pixels=pixels, stop=stop)

@@ -15,7 +15,7 @@ from starlette.background import BackgroundTask
 
 from cellrim.errors import CellrimError
 from cellrim.server.forms import FORMS, Form, form_accepted
-from cellrim.server.options import OneImage, check_extent, segment_file
+from cellrim.server.options import OneImage, check_cost, segment_file
 from cellrim.server.problems import ApiError, documented
 from cellrim.server.uploads import Limits, Upload, disk_problem, receive
 
@@ -119,9 +119,6 @@ async def _segment(
     request: Request, upload: Upload, options: OneImage, form: Form
 ) -> tuple[Path, dict[str, str]]:
     state = request.app.state
-    pixels = await asyncio.to_thread(
-        check_extent, upload.path, upload.name, max_pixels=state.settings.max_pixels
-    )
     out = upload.path.with_name(f"answer{form.ending}")
 
     def work() -> dict[str, str]:
@@ -137,6 +134,15 @@ async def _segment(
         }
 
     try:
+        pixels = await asyncio.to_thread(
+            check_cost,
+            upload.path,
+            upload.name,
+            options,
+            models=state.models,
+            model=state.settings.model,
+            max_pixels=state.settings.max_pixels,
+        )
         return out, await state.work.run(work, pixels=pixels)
     except (CellrimError, ApiError, OSError, MemoryError) as error:
         state.metrics.image("request", None, failed=True)

@@ -37,8 +37,8 @@ class Settings(BaseModel):
     max_upload_bytes
         Largest image file.
     max_pixels
-        Most pixels of an image, told from the file's header before it is decoded; also the most
-        pixels that are worked on at the same time, which bounds the memory.
+        Most pixels of an image, told from the file's header before it is decoded, and of what the
+        network sees of it. Twice as many are worked on at the same time, which bounds the memory.
     max_waiting
         Most images that wait for a worker; the next one is told to come back later.
     max_seconds
