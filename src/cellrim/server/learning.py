@@ -204,7 +204,8 @@ class Training:
     minutes: float = 0.0
     begun: float = 0.0
     ended: float | None = None
-    fraction: float = 0.0
+    done: float = 0.0
+    stepped: float | None = None
     loss: float | None = None
     marks: list[Mark] = field(default_factory=list)
     log: deque[str] = field(default_factory=lambda: deque(maxlen=_LOG_LINES))
@@ -217,6 +218,14 @@ class Training:
         return (self.ended or time.monotonic()) - self.begun if self.begun else 0.0
 
     @property
+    def fraction(self) -> float:
+        """How much of the training itself is done, 0..1, by patches or by time."""
+        if self.stepped is None:
+            return self.done
+        by_time = ((self.ended or time.monotonic()) - self.stepped) / (self.minutes * 60)
+        return min(1.0, max(self.done, by_time))
+
+    @property
     def is_busy(self) -> bool:
         """Whether another one has to wait."""
         return self.state in ("training", "comparing")
@@ -226,7 +235,8 @@ class Training:
         line = line.strip()
         if step := _STEP.search(line):
             done, total = (int(n.replace(",", "")) for n in step.groups()[:2])
-            self.fraction = max(self.fraction, min(1.0, done / max(total, 1)))
+            self.done = max(self.done, min(1.0, done / max(total, 1)))
+            self.stepped = self.stepped or time.monotonic()
             self.loss = float(step.group(3))
             return
         if epoch := _EPOCH.search(line):
@@ -299,7 +309,7 @@ class Trainer:
         training, process = self.training, self._process
         assert process is not None
         for line in _lines(process):
-            training.hear(line)
+            training.hear(self._without_path(line))
         code = process.wait()
         model = self.folder / training.model / "run" / "model"
         if training.state == "stopped":
@@ -308,7 +318,7 @@ class Trainer:
             last = training.log[-1] if training.log else f"it ended with code {code}"
             self._end("failed", f"The training failed: {last}")
             return None
-        training.fraction = 1.0
+        training.done = 1.0
         training.state = "comparing"
         return model
 
@@ -337,7 +347,11 @@ class Trainer:
 
     def fail(self, reason: str) -> None:
         """Note that something went wrong after the training."""
-        self._end("failed", reason)
+        self._end("failed", self._without_path(reason))
+
+    def _without_path(self, text: str) -> str:
+        """Leave out where the server keeps its files."""
+        return text.replace(f"{self.folder}{os.sep}", "")
 
     def stop(self) -> None:
         """Call the training off."""

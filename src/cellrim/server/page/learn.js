@@ -104,12 +104,10 @@ export class LearnPanel {
   }
 
   running(state) {
-    const byTime = state.seconds / (state.minutes * 60);
-    const fraction = Math.min(0.99, Math.max(state.fraction, state.loss === null ? 0 : byTime));
-    const left = Math.max(0, state.minutes * 60 - state.seconds);
+    const left = (1 - state.fraction) * state.minutes * 60;
     const bar = h("progress", { max: 1, "aria-label": "Training" });
-    if (state.loss !== null) bar.value = fraction;
-    const where = state.loss === null ? "preparing the images" : left ? `about ${duration(left)} left` : "finishing";
+    if (state.loss !== null) bar.value = Math.min(0.99, state.fraction);
+    const where = state.loss === null ? "preparing the images" : left > 0 ? `about ${duration(left)} left` : "finishing";
     const parts = [h("p", {}, `Training ${state.model}: ${where}.`), bar];
     if (state.loss !== null) parts.push(h("p", { class: "note" }, `Loss ${state.loss.toFixed(3)}${this.marks(state)}`));
     parts.push(h("button", { onclick: () => this.act(api.stopTraining()) }, "Stop"));
