@@ -208,10 +208,10 @@ def test_a_job_waits_while_the_disk_is_full(serve, png, monkeypatch, wait_for):
     full.set()
     good = FORMS["cells-csv"]
 
-    def write(result, path):
+    def write(result, path, name):
         if full.is_set():
             raise OSError(errno.ENOSPC, "No space left on device")
-        good.write(result, path)
+        good.write(result, path, name)
 
     monkeypatch.setitem(FORMS, "cells-csv", type(good)(good.media_type, good.ending, "", write))
     client = serve()

@@ -64,6 +64,7 @@ def test_coco_read_by_its_own_reader(client, png, field, tiny_model):
     shown = post(client, png, "?format=coco").json()
     truth = expected(tiny_model, field).labels
     assert len(shown["annotations"]) == 20
+    assert shown["images"][0]["file_name"] == "a.png"
     for annotation in shown["annotations"]:
         mask = coco.decode(annotation["segmentation"]).astype(bool)
         np.testing.assert_array_equal(mask, truth == annotation["id"])
@@ -204,7 +205,7 @@ def test_took_too_long(serve, png):
 
 
 def test_full_disk_then_space_again(client, png, monkeypatch):
-    def full(_result, _path):
+    def full(_result, _path, _name):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     good = FORMS["coco"]

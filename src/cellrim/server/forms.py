@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,6 +19,13 @@ from cellrim.prediction.result import Result
 from cellrim.server.problems import ApiError
 
 _MOST_PNG_LABELS = np.iinfo(np.uint16).max
+
+
+class Writer(Protocol):
+    """Writes a result to a path, whole or not at all."""
+
+    def __call__(self, result: Result, path: Path, name: str = "image") -> None:
+        """Write; ``name`` is what files call the image that hold its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +41,22 @@ class Form:
     about
         What it is, in a few words.
     write
-        Writes a result to a path, whole or not at all.
+        See :class:`Writer`.
     """
 
     media_type: str
     ending: str
     about: str
-    write: Callable[[Result, Path], None]
+    write: Writer
+
+
+def _nameless(write: Callable[[Result, Path], None]) -> Writer:
+    """Make a writer of one that writes no name."""
+
+    def writer(result: Result, path: Path, name: str = "image") -> None:  # noqa: ARG001
+        write(result, path)
+
+    return writer
 
 
 def _write_label_png(result: Result, path: Path) -> None:
@@ -69,7 +85,7 @@ def _write_cells_json(result: Result, path: Path) -> None:
     )
 
 
-def _write_coco(result: Result, path: Path) -> None:
+def _write_coco(result: Result, path: Path, name: str = "image") -> None:
     height, width = result.labels.shape
     counts = encode_coco_labels(result.labels)
     columns = result.cells.columns
@@ -94,7 +110,7 @@ def _write_coco(result: Result, path: Path) -> None:
     _write_json(
         path,
         {
-            "images": [{"id": 1, "file_name": "image", "height": height, "width": width}],
+            "images": [{"id": 1, "file_name": name, "height": height, "width": width}],
             "categories": [{"id": 1, "name": "cell"}],
             "annotations": annotations,
         },
@@ -115,15 +131,25 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 FORMS: dict[str, Form] = {
     "cells-json": Form(
-        "application/json", "_cells.json", "a row per cell, as JSON", _write_cells_json
+        "application/json", "_cells.json", "a row per cell, as JSON", _nameless(_write_cells_json)
     ),
     "cells-csv": Form(
-        "text/csv; charset=utf-8", "_cells.csv", "a row per cell, as CSV", Result.save_cells
+        "text/csv; charset=utf-8",
+        "_cells.csv",
+        "a row per cell, as CSV",
+        _nameless(Result.save_cells),
     ),
-    "label-tiff": Form("image/tiff", "_labels.tif", "one number per cell", Result.save_labels),
-    "label-png": Form("image/png", "_labels.png", "one number per cell, 16 bits", _write_label_png),
+    "label-tiff": Form(
+        "image/tiff", "_labels.tif", "one number per cell", _nameless(Result.save_labels)
+    ),
+    "label-png": Form(
+        "image/png", "_labels.png", "one number per cell, 16 bits", _nameless(_write_label_png)
+    ),
     "overlay": Form(
-        "image/png", "_overlay.png", "the image with outlines, for the eye", Result.save_overlay
+        "image/png",
+        "_overlay.png",
+        "the image with outlines, for the eye",
+        _nameless(Result.save_overlay),
     ),
     "coco": Form("application/json", "_coco.json", "COCO with run lengths", _write_coco),
 }

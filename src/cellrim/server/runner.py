@@ -177,7 +177,7 @@ class Runner:
         for name in options.forms():
             form = FORMS[name]
             out = parts.store.output_path(job, file.number, form.ending)
-            form.write(result, out)
+            form.write(result, out, file.name)
             size += out.stat().st_size
         seconds = round(time.monotonic() - begun, 3)
         return Outcome(result.count, round(result.diameter, 3), seconds, size)

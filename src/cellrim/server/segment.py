@@ -126,7 +126,7 @@ async def _segment(
         result = segment_file(
             upload.path, upload.name, options, models=state.models, model=state.settings.model
         )
-        form.write(result, out)
+        form.write(result, out, upload.name)
         state.metrics.image("request", time.monotonic() - begun, failed=False)
         return {
             "Cellrim-Cells": str(result.count),
