@@ -24,7 +24,7 @@ def test_version():
 def test_help_names_every_command():
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("segment", "evaluate", "train", "datasets", "doctor"):
+    for command in ("segment", "evaluate", "train", "serve", "datasets", "doctor"):
         assert command in result.output
 
 

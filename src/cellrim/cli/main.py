@@ -13,6 +13,7 @@ from cellrim.cli import datasets
 from cellrim.cli.doctor import doctor
 from cellrim.cli.evaluate import evaluate
 from cellrim.cli.segment import segment
+from cellrim.cli.serve import serve
 from cellrim.cli.train import train
 from cellrim.errors import CellrimError, UsageError
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(segment)
 app.command()(evaluate)
 app.command()(train)
+app.command()(serve)
 app.add_typer(datasets.app, name="datasets")
 app.command()(doctor)
 

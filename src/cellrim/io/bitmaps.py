@@ -83,6 +83,18 @@ def decode_bitmap(data: bytes) -> NDArray[np.uint8]:
     return _palette(data, header)[_indices(rows, header)]
 
 
+def bitmap_shape(data: bytes) -> tuple[int, int]:
+    """Read height and width of a bitmap from its first bytes, without decoding it.
+
+    Raises
+    ------
+    ValueError
+        If the header is broken, cut off or of another kind.
+    """
+    header = _read_header(data)
+    return abs(header.height), header.width
+
+
 def _read_header(data: bytes) -> _Header:
     start = _FILE_HEADER if data.startswith(b"BM") else 0
     if len(data) < start + _HEADERS[0]:

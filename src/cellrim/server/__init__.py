@@ -1,0 +1,1 @@
+"""cellrim over HTTP: a REST API and a page for the browser, for a lab's own machine."""

@@ -1,0 +1,194 @@
+"""The application: state, routes, page."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from cellrim._version import __version__
+from cellrim.server import info, jobs, segment
+from cellrim.server.guard import Guard
+from cellrim.server.metrics import Metrics
+from cellrim.server.models import Models
+from cellrim.server.problems import ApiError, Kind, Problem, answer
+from cellrim.server.runner import Parts, Runner
+from cellrim.server.settings import Settings
+from cellrim.server.store import Store
+from cellrim.server.work import Work
+
+_log = logging.getLogger("cellrim.server")
+
+PAGE = Path(__file__).parent / "page"
+
+_ABOUT = """Delineates and measures every cell in microscope images.
+
+Errors are `application/problem+json` (RFC 9457); `type` says which kind. Where the server was
+started with a token, every request but `/healthz` needs `Authorization: Bearer TOKEN`.
+"""
+_KINDS: dict[int, Kind] = {
+    401: "unauthorised",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    413: "too-large",
+    422: "wrong-input",
+}
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application.
+
+    Its ``state`` has ``settings``, ``models`` (:class:`~cellrim.server.models.Models`), ``work``
+    (:class:`~cellrim.server.work.Work`, through which all segmentation goes), ``metrics``,
+    ``check_space`` (raises ``disk-full``), and while it runs ``store`` and ``runner``.
+
+    Raises
+    ------
+    ModelError
+        If a model folder is none, or the default model is not there.
+    """
+    app = FastAPI(
+        title="cellrim",
+        version=__version__,
+        description=_ABOUT,
+        docs_url=None,  # their pages would fetch from other hosts
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    state = app.state
+    state.settings = settings
+    state.metrics = Metrics()
+    state.models = Models(settings.model_folders, threads=settings.threads)
+    state.models.get(settings.model)
+    state.work = Work(
+        workers=settings.workers,
+        max_waiting=settings.max_waiting,
+        max_pixels=2 * settings.max_pixels,
+        max_seconds=settings.max_seconds,
+    )
+    state.check_space = lambda: _check_space(settings)
+    _add_errors(app)
+    app.include_router(info.router)
+    app.include_router(segment.router)
+    app.include_router(jobs.router)
+    if find_spec("cellrim.server.workspace") is not None:
+        app.include_router(import_module("cellrim.server.workspace").router)
+    if (PAGE / "index.html").is_file():
+        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.add_middleware(Guard, settings=settings, metrics=state.metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state = app.state
+    state.store = Store(state.settings.data)
+    parts = Parts(state.settings, state.models, state.work, state.store, state.metrics)
+    state.runner = Runner(parts)
+    _add_gauges(state)
+    state.runner.start()
+    try:
+        yield
+    finally:
+        await state.runner.stop()
+        state.work.close()
+        state.store.close()
+
+
+def _add_gauges(state: Any) -> None:
+    gauge = state.metrics.gauge
+    gauge("waiting_images", "Images that wait for a worker.", lambda: state.work.waiting)
+    gauge("running_images", "Images that are worked on.", lambda: state.work.running)
+    gauge("running_pixels", "Pixels that are worked on.", lambda: state.work.pixels)
+    gauge("open_jobs", "Jobs that are not finished.", lambda: state.store.open_jobs())
+    gauge("job_bytes", "Bytes of all jobs on the disk.", lambda: state.store.used_bytes())
+    gauge("free_bytes", "Bytes free on the disk.", lambda: _free_bytes(state.settings.data))
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _check_space(settings: Settings) -> None:
+    if _free_bytes(settings.data) < settings.min_free_bytes:
+        raise ApiError(
+            "disk-full",
+            "The server's disk is nearly full: remove old jobs, or ask who runs the server.",
+            retry_after=60,
+        )
+
+
+def _add_errors(app: FastAPI) -> None:
+    app.add_exception_handler(ApiError, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(sqlite3.OperationalError, _on_database)
+
+
+async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return answer(error)
+
+
+async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    wrong = "; ".join(
+        f"{'.'.join(map(str, each['loc'][1:])) or each['loc'][0]}: {each['msg']}"
+        for each in error.errors()
+    )
+    return answer(ApiError("wrong-input", f"{wrong}."))
+
+
+async def _on_database(_request: Request, error: Exception) -> JSONResponse:
+    _log.warning("The database of jobs: %s", error)
+    text = "The server cannot write down what was asked; its disk may be full."
+    return answer(ApiError("disk-full", text, retry_after=60))
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    kind = _KINDS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
+    said = answer(ApiError(kind, f"{request.method} {request.url.path}: {error.detail}."))
+    for name, value in (error.headers or {}).items():
+        said.headers[name] = value
+    return said
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Describe the API; the problems' schema and the token are what FastAPI cannot know."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=[
+                {"name": "segment", "description": "One image, answered at once."},
+                {"name": "jobs", "description": "Many images, in the background."},
+                {"name": "server", "description": "Models, health, numbers."},
+            ],
+        )
+        parts = schema.setdefault("components", {})
+        parts.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+        if app.state.settings.token is not None:
+            parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"token": []}]
+            schema["paths"]["/healthz"]["get"]["security"] = []
+        app.openapi_schema = schema
+    return app.openapi_schema

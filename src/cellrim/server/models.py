@@ -1,0 +1,80 @@
+"""The models a server offers, by name, loaded when first used."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from cellrim.errors import ModelError
+from cellrim.models.card import ModelCard
+from cellrim.models.registry import embedded_models, find_model
+from cellrim.prediction.segmenter import Segmenter, load_model
+
+_MOST_LOADED = 4
+
+
+class Models:
+    """A registry of models and a small pool of the loaded ones. Safe to use from any thread.
+
+    Parameters
+    ----------
+    folders
+        Model folders to offer beside the embedded ones, by the names in their cards. A name that
+        is there twice means the later folder.
+    threads
+        Threads of each network.
+    """
+
+    def __init__(self, folders: tuple[Path, ...] = (), *, threads: int = 1) -> None:
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._folders: dict[str, Path] = dict(embedded_models())
+        self._loaded: OrderedDict[str, Segmenter] = OrderedDict()
+        for folder in folders:
+            self.add(folder)
+
+    def add(self, folder: Path) -> ModelCard:
+        """Offer a model folder from now on, in place of another of its name.
+
+        Raises
+        ------
+        ModelError
+            If it is no model folder.
+        """
+        card = find_model(folder).card
+        with self._lock:
+            self._folders[card.name] = folder
+            self._loaded.pop(card.name, None)
+        return card
+
+    def cards(self) -> dict[str, ModelCard]:
+        """Cards of all models, by name."""
+        with self._lock:
+            folders = dict(self._folders)
+        return {name: find_model(folder).card for name, folder in folders.items()}
+
+    def get(self, name: str) -> Segmenter:
+        """Return a model, loaded; the least recently used one is let go for it.
+
+        Parameters
+        ----------
+        name
+            One of :meth:`cards`; never a path.
+
+        Raises
+        ------
+        ModelError
+            If there is none of this name, or it is damaged.
+        """
+        with self._lock:
+            if name not in self._folders:
+                raise ModelError(
+                    f"Expected one of the models {', '.join(self._folders)}, but got {name!r}."
+                )
+            if name not in self._loaded:
+                self._loaded[name] = load_model(self._folders[name], threads=self._threads)
+            self._loaded.move_to_end(name)
+            while len(self._loaded) > _MOST_LOADED:
+                self._loaded.popitem(last=False)
+            return self._loaded[name]

@@ -1,0 +1,241 @@
+"""What clients may ask for, in the query of a request."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cellrim.errors import ImageReadError
+from cellrim.io.extent import read_extent
+from cellrim.io.images import read_image
+from cellrim.prediction.batch import Request as Asked
+from cellrim.prediction.result import Result
+from cellrim.prediction.scale import LARGEST_SCALE
+from cellrim.server.forms import DEFAULT_FORM, DEFAULT_FORMS, FORMS
+from cellrim.server.models import Models
+from cellrim.server.problems import ApiError
+from cellrim.server.work import check_stop, stoppable
+
+# An estimated scale does not enlarge an image beyond this; that of the segmenter.
+_MOST_ESTIMATED = 32_000_000
+
+_FORM_LIST = "; ".join(f"`{name}`: {form.about}" for name, form in FORMS.items())
+_ONE_OF_FORMS = "|".join(FORMS)
+
+
+class Options(BaseModel):
+    """How images are segmented."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9_.-]*$",
+            max_length=100,
+            description="A model of GET /v1/models; the server's own choice where left out.",
+            examples=["general"],
+        ),
+    ] = None
+    diameter: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=10_000,
+            allow_inf_nan=False,
+            description="Typical cell diameter in pixels; estimated where left out.",
+            examples=[30],
+        ),
+    ] = None
+    channels: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9]{1,3}(,[0-9]{1,3}){0,2}$",
+            description="Channels that show the cells, counted from 0; all where left out.",
+            examples=["0,2"],
+        ),
+    ] = None
+    min_confidence: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            description="Leave out cells of a lower confidence; the model's own where left out.",
+            examples=[0.5],
+        ),
+    ] = None
+
+    def asked(self) -> Asked:
+        """Return the same as the command line's request."""
+        channels = None
+        if self.channels is not None:
+            channels = tuple(int(part) for part in self.channels.split(","))
+        return Asked(diameter=self.diameter, channels=channels, min_confidence=self.min_confidence)
+
+
+class OneImage(Options):
+    """How one image is segmented and in which form the result is given back."""
+
+    format: Annotated[
+        str | None,
+        Field(
+            pattern=f"^({_ONE_OF_FORMS})$",
+            description=f"Form of the answer. {_FORM_LIST}. Where left out, `Accept` chooses; "
+            f"then `{DEFAULT_FORM}`.",
+            examples=["overlay"],
+        ),
+    ] = None
+
+
+class ManyImages(Options):
+    """How the images of a job are segmented and which results are kept."""
+
+    formats: Annotated[
+        str,
+        Field(
+            pattern=f"^({_ONE_OF_FORMS})(,({_ONE_OF_FORMS})){{0,{len(FORMS) - 1}}}$",
+            description=f"Results for each image, with commas. {_FORM_LIST}.",
+            examples=["label-tiff,cells-csv"],
+        ),
+    ] = ",".join(DEFAULT_FORMS)
+
+    def forms(self) -> tuple[str, ...]:
+        """Keys of :data:`~cellrim.server.forms.FORMS`, each once."""
+        return tuple(dict.fromkeys(self.formats.split(",")))
+
+
+def check_extent(path: Path, name: str, *, max_pixels: int) -> int:
+    """Return how many pixels an image has, by its header.
+
+    Parameters
+    ----------
+    path, name
+        The file, and what the client calls it.
+    max_pixels
+        Most pixels.
+
+    Raises
+    ------
+    ApiError
+        ``unreadable-image``, ``too-many-pixels``.
+    """
+    try:
+        extent = read_extent(path)
+    except ImageReadError as error:
+        raise ApiError("unreadable-image", without_path(error, path, name)) from error
+    if extent.pixels > max_pixels:
+        most = math.isqrt(max_pixels)
+        raise ApiError(
+            "too-many-pixels",
+            f"Expected images of at most {max_pixels} pixels ({most} x {most}), but {name} has "
+            f"{extent.height} x {extent.width} and {extent.values} values: cut it, or use "
+            "cellrim segment on a machine of your own.",
+        )
+    return extent.pixels
+
+
+def network_pixels(pixels: int, diameter: float | None, *, canonical: float) -> int:
+    """Return the most pixels the network may see of an image, which is what memory follows.
+
+    Parameters
+    ----------
+    pixels
+        Of the image.
+    diameter
+        Of its cells, where given: small cells have the image enlarged. What is estimated never
+        enlarges beyond a fixed number of pixels.
+    canonical
+        Diameter the model wants cells to have.
+
+    Examples
+    --------
+    >>> network_pixels(1000, 12.0, canonical=24.0), network_pixels(1000, 48.0, canonical=24.0)
+    (4000, 1000)
+    """
+    if diameter is None:
+        return max(pixels, min(_MOST_ESTIMATED, int(pixels * LARGEST_SCALE**2)))
+    scale = min(LARGEST_SCALE, max(1.0, canonical / diameter))
+    return math.ceil(pixels * scale * scale)
+
+
+def check_cost(
+    path: Path, name: str, options: Options, *, models: Models, model: str, max_pixels: int
+) -> int:
+    """Check that an image may be segmented as asked; nothing is decoded.
+
+    Parameters
+    ----------
+    path, name
+        The file, and what the client calls it.
+    options, models, model
+        As for :func:`segment_file`.
+    max_pixels
+        Most pixels, of the image and of what the network sees.
+
+    Returns
+    -------
+    int
+        Pixels to count for :meth:`~cellrim.server.work.Work.run`.
+
+    Raises
+    ------
+    ApiError
+        ``unreadable-image``, ``too-many-pixels``.
+    ModelError
+        If there is no such model.
+    """
+    pixels = check_extent(path, name, max_pixels=max_pixels)
+    card = models.get(options.model or model).card
+    cost = network_pixels(pixels, options.diameter, canonical=card.canonical_diameter)
+    if options.diameter is not None and cost > max_pixels:
+        raise ApiError(
+            "too-many-pixels",
+            f"For cells of {options.diameter:g} pixels {name} has to be enlarged to {cost} pixels, "
+            f"and at most {max_pixels} are allowed: give a larger diameter, or cut the image.",
+        )
+    return cost
+
+
+def segment_file(path: Path, name: str, options: Options, *, models: Models, model: str) -> Result:
+    """Read and segment an image file; runs in a worker thread.
+
+    Parameters
+    ----------
+    path, name
+        The file, and what the client calls it.
+    options
+        How.
+    models
+        Where the model comes from.
+    model
+        Which one where the options name none.
+
+    Raises
+    ------
+    ApiError
+        ``unreadable-image``, ``took-too-long``.
+    CellrimError
+        If model, channels or diameter do not fit.
+    """
+    asked = options.asked()
+    segmenter = stoppable(models.get(options.model or model))
+    try:
+        image = read_image(path)
+    except ImageReadError as error:
+        raise ApiError("unreadable-image", without_path(error, path, name)) from error
+    check_stop()
+    return segmenter.segment(
+        image,
+        channels=asked.channels,
+        diameter=asked.diameter,
+        options=asked.decode_options(segmenter.card.decode),
+    )
+
+
+def without_path(error: Exception, path: Path, name: str) -> str:
+    """Say what an error says with the client's name in place of the server's path."""
+    return str(error).replace(str(path), name)

@@ -1,0 +1,143 @@
+// The Learn tab: the corrected images, a training on them, and what it brought.
+
+import * as api from "./api.js";
+import { $, duration, h, plural, say } from "./dom.js";
+
+const EVERY = 1000; // milliseconds between two looks at a training
+
+export class LearnPanel {
+  constructor({ current, onModel }) {
+    this.current = current;
+    this.onModel = onModel; // a new model is there; use it
+    this.seen = null;
+    $("collect").addEventListener("click", () => this.collect());
+    $("train").addEventListener("click", () => this.train());
+    this.update();
+  }
+
+  async update() {
+    try {
+      this.draw(await api.learning());
+    } catch (error) {
+      say(error.message, "error");
+    }
+  }
+
+  async follow() {
+    clearTimeout(this.timer);
+    await this.update();
+    if (this.isBusy) this.timer = setTimeout(() => this.follow(), EVERY);
+  }
+
+  // Do something that answers with the new state.
+  async act(promise) {
+    try {
+      this.draw(await promise);
+      if (this.isBusy) this.follow();
+    } catch (error) {
+      say(error.message, "error");
+    }
+  }
+
+  async collect() {
+    const image = this.current();
+    if (!image) return;
+    await this.act(api.addToSet(image.id));
+    if (this.has(image.id)) say(`${image.name} is collected as it is corrected now.`);
+  }
+
+  train() {
+    const minutes = Number($("minutes").value);
+    if (!(minutes >= 0.1 && minutes <= 1440)) return say("Give between 1 and 1440 minutes.", "error");
+    return this.act(api.train($("base").value, minutes));
+  }
+
+  has(id) {
+    return this.state?.images.some((image) => image.id === id) ?? false;
+  }
+
+  draw(state) {
+    const finished = this.isBusy && state.state === "finished";
+    this.state = state;
+    this.isBusy = state.state === "training" || state.state === "comparing";
+    const current = this.current();
+    $("collect").disabled = !current || current.state !== "ready";
+    $("collect").textContent = current && this.has(current.id) ? "Collect again, as it is now" : "Collect this image";
+    $("set").replaceChildren(
+      ...state.images.map((image) =>
+        h(
+          "li",
+          {},
+          h("span", { title: image.name }, image.name),
+          h("span", { class: "note" }, plural(image.cells, "cell")),
+          h(
+            "button",
+            { class: "quiet", "aria-label": `Take ${image.name} out`, title: "Take out", onclick: () => this.act(api.takeFromSet(image.id)) },
+            "✕",
+          ),
+        ),
+      ),
+    );
+    const few = state.images.length < 2;
+    $("train").disabled = Boolean(state.impossible) || few || this.isBusy;
+    $("train").textContent = state.images.length ? `Train on ${plural(state.images.length, "image")}` : "Train";
+    $("train-note").textContent =
+      state.impossible ??
+      (few ? "Needs two collected images: one to learn from, one to judge by." : "The new model is offered beside the others; nothing is replaced.");
+    $("progress").replaceChildren(...this.progress(state));
+    if (finished) this.onModel(state.model, false);
+  }
+
+  progress(state) {
+    if (state.state === "none") return [];
+    if (state.state === "training") return this.running(state);
+    if (state.state === "comparing") {
+      const text = `Comparing before and after: ${state.comparison.length} of ${state.images.length} images.`;
+      return [h("p", {}, text), h("progress", { "aria-label": text })];
+    }
+    if (state.state === "failed") {
+      const log = h("details", {}, h("summary", {}, "What it said"), h("pre", { class: "note" }, state.log.slice(-8).join("\n")));
+      return [h("p", { class: "bad" }, state.error), log];
+    }
+    if (state.state === "stopped") return [h("p", { class: "note" }, "The training was stopped.")];
+    return this.outcome(state);
+  }
+
+  running(state) {
+    const left = (1 - state.fraction) * state.minutes * 60;
+    const bar = h("progress", { max: 1, "aria-label": "Training" });
+    if (state.loss !== null) bar.value = Math.min(0.99, state.fraction);
+    const where = state.loss === null ? "preparing the images" : left > 0 ? `about ${duration(left)} left` : "finishing";
+    const parts = [h("p", {}, `Training ${state.model}: ${where}.`), bar];
+    if (state.loss !== null) parts.push(h("p", { class: "note" }, `Loss ${state.loss.toFixed(3)}${this.marks(state)}`));
+    parts.push(h("button", { onclick: () => this.act(api.stopTraining()) }, "Stop"));
+    return parts;
+  }
+
+  marks(state) {
+    if (!state.marks.length) return "";
+    return `; accuracy (AP50) on what is held back: ${state.marks.map((m) => m.ap50.toFixed(2)).join(" → ")}`;
+  }
+
+  outcome(state) {
+    const rows = state.comparison.map((row) => {
+      const change = row.ap50_after - row.ap50_before;
+      const kind = change > 0.005 ? "better" : change < -0.005 ? "worse" : "";
+      return h(
+        "tr",
+        {},
+        h("td", { title: row.name }, row.name + (row.held_back ? " *" : "")),
+        h("td", {}, String(row.cells)),
+        h("td", {}, `${row.cells_before} → ${row.cells_after}`),
+        h("td", { class: kind }, `${row.ap50_before.toFixed(2)} → ${row.ap50_after.toFixed(2)}`),
+      );
+    });
+    const head = ["Image", "Cells", "Found", "AP50"].map((text) => h("th", { scope: "col" }, text));
+    return [
+      h("p", {}, `${state.model} is ready (${duration(state.seconds)}). Before → after on your corrections:`),
+      h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)),
+      h("p", { class: "note" }, "* held back from training: the fair comparison. AP50: share of cells found with an outline that fits by half, 1 is perfect."),
+      h("button", { class: "primary", onclick: () => this.onModel(state.model, true) }, "Use it for this image"),
+    ];
+  }
+}

@@ -1,0 +1,332 @@
+"""The page in a real browser: drop, segment, correct, download. And what needs no browser."""
+
+import re
+import shutil
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from cellrim.server.app import PAGE, create_app
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+]
+SECONDS = 60_000  # milliseconds, for machines that are busy with other things
+
+
+def test_nothing_comes_from_other_hosts_and_nothing_is_inline():
+    for path in PAGE.iterdir():
+        text = path.read_text(encoding="utf-8")
+        hosts = re.findall(r"https?://[^\s\"')]+", text)
+        assert set(hosts) <= {"http://www.w3.org/2000/svg"}, path.name
+    html = (PAGE / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"\sstyle=|\son\w+=|<style|javascript:", html)
+    assert not re.search(r"<script(?![^>]*\bsrc=)", html)
+
+
+def test_every_element_that_the_scripts_ask_for_is_there():
+    html = (PAGE / "index.html").read_text(encoding="utf-8")
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    scripts = "".join(p.read_text(encoding="utf-8") for p in PAGE.glob("*.js"))
+    asked = set(re.findall(r'\$\("([^"]+)"\)', scripts)) | set(
+        re.findall(r'\bon\("([^"]+)"', scripts)
+    )
+    assert asked <= set(ids)
+
+
+def test_the_page_is_served_with_its_policy(client):
+    said = client.get("/")
+    assert said.status_code == 200
+    assert "script-src 'self'" in said.headers["content-security-policy"]
+    for name in re.findall(r'(?:src|href)="([^"#]+)"', said.text):
+        assert client.get(f"/{name}").status_code == 200, name
+
+
+# --------------------------------------------------------------------------- in the browser
+
+
+@pytest.fixture
+def browser():
+    """Start Chromium with an empty profile; the test is skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: tests in the browser are skipped")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def address(settings_with):
+    """Serve on a free port, in a thread."""
+    uvicorn = pytest.importorskip("uvicorn")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = create_app(settings_with())
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    end = time.monotonic() + 60
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}/"
+    server.should_exit = True
+    thread.join(30)
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page, at the size it must fit; whatever its scripts complain of fails the test."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 720}, accept_downloads=True)
+    opened.set_default_timeout(SECONDS)
+    complaints = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console", lambda line: complaints.append(line.text) if line.type == "error" else None
+    )
+    opened.goto(address)
+    yield opened
+    # That a refused upload is logged by the browser itself is as it should be.
+    assert [c for c in complaints if "status of 4" not in c] == []
+
+
+DROP = """
+([name, text]) => {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name));
+  for (const type of ["dragenter", "dragover", "drop"]) {
+    document.body.dispatchEvent(
+      new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: data }));
+  }
+}
+"""
+
+
+def drop(page, name, data):
+    import base64
+
+    page.evaluate(DROP, [name, base64.b64encode(data).decode()])
+
+
+def wait_for_count(page, text):
+    from playwright.sync_api import expect
+
+    expect(page.locator("#count")).to_have_text(text, timeout=SECONDS)
+
+
+def wait_for_bad(page, count):
+    from playwright.sync_api import expect
+
+    expect(page.locator("#images .what.bad")).to_have_count(count, timeout=SECONDS)
+
+
+def at(page, shape, x, y):
+    """Place on the screen of a point of an image that is shown whole, in the middle."""
+    box = page.locator("#pane-result").bounding_box()
+    scale = min((box["width"] - 24) / shape[1], (box["height"] - 24) / shape[0], 8)
+    left = box["x"] + (box["width"] - shape[1] * scale) / 2
+    top = box["y"] + (box["height"] - shape[0] * scale) / 2
+    return left + x * scale, top + y * scale
+
+
+def draw(page, points):
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for x, y in points[1:]:
+        page.mouse.move(x, y, steps=6)
+    page.mouse.up()
+
+
+def download(page, form):
+    page.click("#download")
+    with page.expect_download() as started:
+        page.click(f'[data-form="{form}"]')
+    page.keyboard.press("Escape")
+    return started.value
+
+
+@pytest.mark.timeout(400)
+def test_drop_segment_correct_download(page, png, field, tmp_path):
+    drop(page, "my <cells>.png", png)
+    wait_for_count(page, "20")
+    # Delete with the tool: the cell in the first row and column.
+    page.click('[data-tool="delete"]')
+    page.mouse.click(*at(page, field.shape, 12, 12))
+    wait_for_count(page, "19")
+    # Split with a line across the second.
+    page.keyboard.press("s")
+    draw(page, [at(page, field.shape, 36.5, 1), at(page, field.shape, 36.5, 23)])
+    wait_for_count(page, "20")
+    # Merge its halves again: a line through both.
+    page.keyboard.press("m")
+    draw(page, [at(page, field.shape, 31, 12), at(page, field.shape, 41, 12)])
+    wait_for_count(page, "19")
+    # Add one where the first was.
+    page.keyboard.press("a")
+    draw(page, [at(page, field.shape, *p) for p in ((5, 5), (19, 5), (19, 19), (5, 19))])
+    wait_for_count(page, "20")
+    page.keyboard.press("Control+z")
+    wait_for_count(page, "19")
+    page.keyboard.press("Control+Shift+z")
+    wait_for_count(page, "20")
+    got = download(page, "label-tiff")
+    assert got.suggested_filename == "my <cells>_labels.tif" or "cells" in got.suggested_filename
+    path = tmp_path / "labels.tif"
+    got.save_as(path)
+    labels = tifffile.imread(path)
+    assert labels.shape == field.shape
+    assert len(np.unique(labels)) == 21
+    drawn = labels == labels[12, 12]
+    assert drawn[6:18, 6:18].all()
+    assert drawn.sum() <= 16 * 16
+
+
+@pytest.mark.timeout(400)
+def test_select_table_keyboard_and_sliders(page, png, field):
+    drop(page, "cells.png", png)
+    wait_for_count(page, "20")
+    page.mouse.click(*at(page, field.shape, 36, 12))
+    chosen = page.locator('#table .line[aria-selected="true"]')
+    chosen.wait_for()
+    assert chosen.locator("span").first.inner_text() == "2"
+    page.mouse.move(*at(page, field.shape, 60, 12))
+    page.wait_for_selector("#tip:not([hidden])")
+    assert page.inner_text("#tip b") == "Cell 3"
+    # The keyboard alone: next cell, delete, undo.
+    page.keyboard.press("n")
+    assert chosen.locator("span").first.inner_text() == "3"
+    page.keyboard.press("Delete")
+    wait_for_count(page, "19")
+    page.keyboard.press("Control+z")
+    wait_for_count(page, "20")
+    # Sorted by area, the largest first.
+    page.click('#table .head button[title="Sort by Area"]')
+    areas = [int(t) for t in page.locator("#table .line span:nth-child(2)").all_inner_texts()]
+    assert areas == sorted(areas, reverse=True)
+    # Confidence hides cells at once; this network is sure of none.
+    page.click("#tab-adjust")
+    page.locator("#confidence").fill("0.5")
+    page.click("#tab-cells")
+    wait_for_count(page, "0")
+    page.click("#tab-adjust")
+    page.locator("#confidence").fill("0")
+    page.click("#tab-cells")
+    wait_for_count(page, "20")
+    # Side by side, then a reload: the image is still there.
+    page.keyboard.press("b")
+    assert page.locator("#pane-original").is_visible()
+    page.reload()
+    wait_for_count(page, "20")
+
+
+@pytest.mark.timeout(400)
+def test_a_bad_file_says_so_and_the_others_go_on(page, png):
+    drop(page, "broken.png", png[:100])
+    drop(page, "notes.txt", b"no image at all")
+    drop(page, "good.png", png)
+    wait_for_bad(page, 2)
+    page.click("text=good.png")
+    wait_for_count(page, "20")
+    told = page.locator("#images .what.bad").all_inner_texts()
+    assert any("notes.txt" in text and "expected a PNG" in text for text in told)
+    page.click("#overview-button")
+    assert page.locator("#overview tbody tr").count() == 3
+
+
+@pytest.mark.timeout(400)
+def test_it_fits_the_screen_and_names_every_control(page, png):
+    drop(page, "cells.png", png)
+    wait_for_count(page, "20")
+    for tab in ("cells", "adjust", "learn"):
+        page.click(f"#tab-{tab}")
+        size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert size[0] <= size[1]
+        clipped = page.evaluate(
+            """() => [...document.querySelectorAll("header button, #tools button, footer button")]
+              .filter((b) => { const r = b.getBoundingClientRect();
+                return r.right > innerWidth || r.bottom > innerHeight || r.width < 20; })
+              .map((b) => b.id || b.textContent)"""
+        )
+        assert clipped == []
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select")]
+          .filter((e) => !(e.textContent.trim() || e.ariaLabel || e.labels?.length))
+          .map((e) => e.outerHTML)"""
+    )
+    assert nameless == []
+
+
+FRAMES = """
+async () => {
+  const { Viewer } = await import("/viewer.js");
+  const events = { hover() {}, click() {}, gesture() {}, zoomed() {} };
+  const viewer = new Viewer(document.getElementById("stage"), events);
+  const median = async (edge, spacing) => {
+    const across = Math.floor(edge / spacing);
+    const labels = new Uint16Array(edge * edge);
+    for (let y = 0; y < across * spacing; y++) {
+      for (let x = 0; x < across * spacing; x++) {
+        const [dy, dx] = [(y % spacing) - spacing / 2, (x % spacing) - spacing / 2];
+        if (dy * dy + dx * dx < (spacing * spacing) / 9) {
+          labels[y * edge + x] = Math.floor(y / spacing) * across + Math.floor(x / spacing) + 1;
+        }
+      }
+    }
+    const bitmap = await createImageBitmap(new ImageData(edge, edge));
+    await viewer.setImage(bitmap, edge, edge, { light: false, diameter: spacing, fit: true });
+    viewer.setLabels(labels);
+    viewer.setShown(new Uint8Array(across * across + 1).fill(1));
+    const times = [];
+    for (let i = 0; i < 15; i++) {
+      viewer.zoom(i < 8 ? 1.15 : 0.87);
+      await new Promise(requestAnimationFrame);
+      await new Promise(requestAnimationFrame);
+      times.push(viewer.milliseconds);
+    }
+    return times.sort((a, b) => a - b)[7];
+  };
+  await median(512, 64);
+  return [await median(512, 64), await median(4096, 56)];
+}
+"""
+
+
+@pytest.mark.timeout(400)
+def test_a_frame_costs_what_the_screen_has_and_not_the_image(page):
+    """A frame of 4096 x 4096 with 5,329 cells against one of 512 x 512 with 64."""
+    small, large = page.evaluate(FRAMES)
+    assert large < 4 * small + 20
+
+
+@pytest.mark.timeout(400)
+def test_real_images_in_the_browser(page, real_data, settings_with):
+    """Real files of different kinds, with the real model of this server's list."""
+    if sys.platform == "win32":
+        pytest.skip("paths of the data are not for this system")
+    files = [
+        next(iter(sorted((real_data / "seed" / "BBBC009").rglob("*.tif")))),
+        next(iter(sorted((real_data / "unlabelled" / "corrupt").glob("*.tif")))),
+    ]
+    page.set_input_files("#files", [Path(f) for f in files])
+    wait_for_bad(page, 1)
+    done = page.locator("#images .what", has_text=re.compile(r"^\d+ cells?$"))
+    done.wait_for()
+    assert page.locator("#images .thumb[src]").count() == 1

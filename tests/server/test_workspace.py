@@ -1,0 +1,373 @@
+import base64
+import io
+import json
+import sys
+import time
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from fastapi import FastAPI
+
+from cellrim.core.labels import relabel
+from cellrim.prediction.segmenter import Segmenter
+from cellrim.server import learning, pictures
+from cellrim.server.models import Models
+from cellrim.server.workspace import Workspace
+
+BASE = "/v1/workspace"
+
+
+def until(look, *, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        state = look()
+        if state["state"] not in ("waiting", "working", "training", "comparing"):
+            return state
+        time.sleep(0.02)
+    raise AssertionError(f"Not finished after {seconds} s: {state}")
+
+
+def ready(client, key):
+    return until(lambda: client.get(f"{BASE}/images/{key}").json())
+
+
+def upload(client, data, name="cells.png", **query):
+    said = client.post(f"{BASE}/images", files={"image": (name, data)}, params=query)
+    assert said.status_code == 202, said.text
+    return ready(client, said.json()["id"])
+
+
+def labels_of(client, status):
+    said = client.get(f"{BASE}/images/{status['id']}/labels")
+    dtype = {"2": "<u2", "4": "<u4"}[said.headers["x-bytes-per-label"]]
+    shape = status["height"], status["width"]
+    return np.frombuffer(said.content, dtype).reshape(shape).astype(np.int32)
+
+
+def edit(client, status, **what):
+    return client.post(f"{BASE}/images/{status['id']}/edits", json=what)
+
+
+@pytest.fixture
+def image(client, png):
+    return upload(client, png)
+
+
+def test_an_image_has_the_labels_that_segment_gives(client, png, image):
+    assert image["state"] == "ready"
+    assert image["count"] == 20
+    whole = client.post("/v1/segment", files={"image": png}, params={"format": "label-tiff"})
+    expected = tifffile.imread(io.BytesIO(whole.content))
+    np.testing.assert_array_equal(labels_of(client, image), expected)
+
+
+def test_the_view_is_the_image_stretched(client, field, image):
+    said = client.get(f"{BASE}/images/{image['id']}/view")
+    picture = imagecodecs.png_decode(said.content)
+    assert picture.shape == field.shape
+    assert picture[field == 200].min() == 255
+    assert picture[field == 10].max() == 0
+    small = client.get(f"{BASE}/images/{image['id']}/view", params={"most": 60})
+    assert imagecodecs.png_decode(small.content).shape == (48, 60)
+
+
+def test_a_channel_by_itself(client, field):
+    two = np.stack([field, 255 - field, np.zeros_like(field)], axis=2)
+    status = upload(client, imagecodecs.png_encode(two))
+    assert status["channels"] == ["red", "green", "blue"]
+    address = f"{BASE}/images/{status['id']}/view"
+    green = imagecodecs.png_decode(client.get(address, params={"channel": 1}).content)
+    assert green.ndim == 2
+    assert green[field == 200].max() == 0
+    assert client.get(address, params={"channel": 3}).status_code == 422
+
+
+def test_cells_are_measured(client, image):
+    table = client.get(f"{BASE}/images/{image['id']}/cells").json()
+    labels = labels_of(client, image)
+    assert table["columns"]["id"] == list(range(1, 21))
+    assert table["columns"]["area"] == np.bincount(labels.ravel())[1:].tolist()
+    assert sorted(table["ids"]) == list(range(1, 21))
+
+
+def test_corrections_change_the_rectangle_they_say(client, image):
+    before = labels_of(client, image)
+    done = [
+        {"action": "delete", "cells": [3]},
+        {"action": "split", "line": [[12, 0], [12, 24]]},
+        {"action": "draw", "polygon": [[2, 90], [10, 90], [10, 95], [2, 95]]},
+        {"action": "draw", "polygon": [[2, 90], [14, 90], [14, 95]], "cell": 22},
+        {"action": "undo"},
+        {"action": "undo"},
+        {"action": "redo"},
+    ]
+    mine = before.copy()
+    for what in done:
+        said = edit(client, image, **what)
+        assert said.status_code == 200, said.text
+        y0, x0, y1, x1 = said.json()["box"]
+        part = np.frombuffer(base64.b64decode(said.json()["labels"]), "<u4")
+        mine[y0:y1, x0:x1] = part.reshape(y1 - y0, x1 - x0)
+        np.testing.assert_array_equal(labels_of(client, image), mine)
+    status = said.json()["status"]
+    assert (status["undo"], status["redo"], status["count"]) == (3, 1, 21)
+    for _ in range(3):
+        edit(client, image, action="undo")
+    np.testing.assert_array_equal(labels_of(client, image), before)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({"action": "delete", "cells": [99]}, "no cell 99"),
+        ({"action": "merge", "cells": [1, 20]}, "lie apart"),
+        ({"action": "split", "line": [[0, 0], [1, 1]]}, "no cell below"),
+        ({"action": "undo"}, "nothing to undo"),
+        ({"action": "explode"}, "action"),
+        ({"action": "draw", "polygon": [[1, 1], [2, 2], [1e9, 5]]}, "polygon"),
+        ({"action": "delete", "cells": [1], "path": "x"}, "path"),
+    ],
+)
+def test_a_correction_that_cannot_be_is_a_problem_in_words(client, image, what, words):
+    said = edit(client, image, **what)
+    assert said.status_code == 422
+    assert said.headers["content-type"] == "application/problem+json"
+    assert words in said.json()["detail"]
+
+
+def test_downloads_are_of_the_corrected_labels(client, image):
+    edit(client, image, action="delete", cells=[2, 5])
+    expected = relabel(labels_of(client, image))
+    for form in client.get(f"{BASE}/forms").json():
+        said = client.get(f"{BASE}/images/{image['id']}/result", params={"format": form["name"]})
+        assert said.status_code == 200, said.text
+        if form["name"] == "label-tiff":
+            np.testing.assert_array_equal(tifffile.imread(io.BytesIO(said.content)), expected)
+        if form["name"] == "cells-json":
+            assert len(said.json()["cells"]) == 18
+    wrong = client.get(f"{BASE}/images/{image['id']}/result", params={"format": "../x"})
+    assert wrong.status_code == 422
+
+
+def test_sliders_do_not_run_the_network(client, image, monkeypatch):
+    def never(*_args, **_more):
+        raise AssertionError("the network ran")
+
+    monkeypatch.setattr(Segmenter, "predict", never)
+    edit(client, image, action="delete", cells=[1])
+    address = f"{BASE}/images/{image['id']}"
+    status = client.patch(address, json={"threshold": 0.9}).json()
+    assert (status["count"], status["threshold"], status["undo"]) == (20, 0.9, 2)
+    # This network's flow has no length, so its confidence is 0: any threshold hides all ...
+    hidden = client.patch(address, json={"min_confidence": 0.5}).json()
+    assert hidden["count"] == 0
+    assert client.get(f"{address}/cells").json()["columns"]["id"] == []
+    # ... but what a person draws, which is sure.
+    edit(client, image, action="draw", polygon=[[2, 90], [10, 90], [10, 95], [2, 95]])
+    assert client.get(address).json()["count"] == 1
+    assert client.patch(address, json={"min_confidence": 0}).json()["count"] == 21
+
+
+def test_another_diameter_needs_no_upload_and_can_be_undone(client, image):
+    before = labels_of(client, image)
+    edit(client, image, action="delete", cells=[1])
+    address = f"{BASE}/images/{image['id']}"
+    said = client.post(f"{address}/segment", params={"diameter": 40})
+    assert said.status_code == 202
+    status = ready(client, image["id"])
+    assert status["diameter"] == pytest.approx(40)
+    assert status["asked_diameter"] == 40
+    assert status["edits"] == 0
+    edit(client, image, action="undo")
+    edit(client, image, action="undo")
+    np.testing.assert_array_equal(labels_of(client, image), before)
+
+
+@pytest.mark.parametrize("method", ["get", "delete"])
+def test_an_unknown_image(client, method):
+    said = getattr(client, method)(f"{BASE}/images/{'0' * 32}")
+    assert said.status_code == (404 if method == "get" else 204)
+    assert getattr(client, method)(f"{BASE}/images/..%2f..%2fetc").status_code in (404, 405)
+
+
+def test_a_broken_image_fails_by_name_and_without_the_servers_path(client, png, tmp_path):
+    status = upload(client, png[:200], name="../../Fr\u00fchling <b>.png")
+    assert status["state"] == "failed"
+    assert status["name"] == "Fr\u00fchling <b>.png"
+    assert "Fr\u00fchling" in status["error"]
+    assert str(tmp_path) not in status["error"]
+    assert client.get(f"{BASE}/images/{status['id']}/labels").status_code == 409
+
+
+def test_an_image_of_too_many_pixels_leaves_nothing(serve, png, tmp_path):
+    client = serve(max_pixels=1000)
+    said = client.post(f"{BASE}/images", files={"image": png})
+    assert said.status_code == 413
+    assert list((tmp_path / "data" / "workspace").glob("*")) == []
+
+
+def test_removing_an_image_removes_its_files(client, image, tmp_path):
+    folder = tmp_path / "data" / "workspace" / image["id"]
+    assert folder.is_dir()
+    assert client.delete(f"{BASE}/images/{image['id']}").status_code == 204
+    assert not folder.exists()
+
+
+def test_the_longest_unused_image_goes_when_there_are_too_many(client, png, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_PICTURES", 2)
+    keys = [upload(client, png)["id"] for _ in range(2)]
+    client.get(f"{BASE}/images/{keys[0]}")
+    keys.append(upload(client, png)["id"])
+    there = [client.get(f"{BASE}/images/{key}").status_code for key in keys]
+    assert there == [200, 404, 200]
+
+
+def test_old_images_go(client, png, monkeypatch):
+    first = upload(client, png)
+    monkeypatch.setattr(pictures, "KEEP_SECONDS", 0.0)
+    upload(client, png)
+    assert client.get(f"{BASE}/images/{first['id']}").status_code == 404
+
+
+def test_the_sample(client):
+    said = client.post(f"{BASE}/sample")
+    status = ready(client, said.json()["id"])
+    assert status["state"] == "ready"
+    assert status["width"] > 100
+
+
+# --------------------------------------------------------------------------- learning
+
+_TRAINS = """
+import json, pathlib, shutil, sys
+data, run, base = map(pathlib.Path, sys.argv[1:])
+assert len(list((data / "images").iterdir())) == len(list((data / "labels").iterdir())) == 2
+print("patch 10 of 100  loss 0.500  1 min left", flush=True)
+print("epoch 0: 0 patches, 0 min, Dice 0.9, AP50 0.250, mAP 0.1 | x 0.2", flush=True)
+print("epoch 1: 100 patches, 0 min, loss 0.1, Dice 0.9, AP50 0.750, mAP 0.1 | x 0.2")
+(run / "model").mkdir(parents=True)
+shutil.copy(base / "model.onnx", run / "model")
+card = json.loads((base / "card.json").read_text())
+card["name"] = data.name
+(run / "model" / "card.json").write_text(json.dumps(card))
+"""
+
+
+@pytest.fixture
+def trains(client, monkeypatch):
+    """Put a script in the place of the training."""
+    monkeypatch.setattr(learning, "why_not", lambda: None)
+
+    def use(script):
+        client.get(f"{BASE}/learning")
+        client.app.state.workspace.trainer.command = lambda data, run, base, _minutes: [
+            *(sys.executable, "-c", script, str(data), str(run), str(base.path))
+        ]
+
+    return use
+
+
+@pytest.fixture
+def collected(client, png):
+    for _ in range(2):
+        status = upload(client, png)
+        edit(client, status, action="delete", cells=[1, 2, 3, 4])
+        said = client.post(f"{BASE}/learning/images", json={"id": status["id"]})
+        assert said.status_code == 201
+    return said.json()["images"]
+
+
+def finished(client):
+    return until(lambda: client.get(f"{BASE}/learning").json())
+
+
+def test_learning_offers_a_model_with_before_and_after(client, trains, collected):
+    trains(_TRAINS)
+    asked = {"minutes": 1, "model": "tiny"}
+    begun = client.post(f"{BASE}/learning/training", json=asked)
+    assert begun.status_code == 202, begun.text
+    state = finished(client)
+    assert state["state"] == "finished", state
+    assert state["model"] == "tiny-fit-1"
+    assert [mark["ap50"] for mark in state["marks"]] == [0.25, 0.75]
+    assert state["loss"] == 0.5
+    # The model finds 20 cells where the correction has 16: 16 of 20 in the union are right.
+    for row in state["comparison"]:
+        assert (row["cells"], row["cells_before"], row["cells_after"]) == (16, 20, 20)
+        assert row["ap50_before"] == row["ap50_after"] == pytest.approx(0.8)
+    assert sorted(row["held_back"] for row in state["comparison"]) == [False, True]
+    names = [model["name"] for model in client.get("/v1/models").json()["models"]]
+    assert "tiny-fit-1" in names
+
+
+def test_set_and_model_are_there_after_a_restart(client, trains, collected):
+    trains(_TRAINS)
+    client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    finished(client)
+    app = FastAPI()
+    app.state.settings = client.app.state.settings
+    app.state.models = Models(app.state.settings.model_folders)
+    again = Workspace(app)
+    assert len(again.corrected.all()) == 2
+    assert "tiny-fit-1" in app.state.models.cards()
+
+
+def test_a_training_that_fails_says_what_it_said(client, trains, collected):
+    trains("raise SystemExit('Expected more cells, but got none.')")
+    client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    state = finished(client)
+    assert state["state"] == "failed"
+    assert "Expected more cells" in state["error"]
+
+
+def test_a_training_can_be_stopped_and_only_one_runs(client, trains, collected):
+    trains("import time; time.sleep(600)")
+    client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    second = client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    assert second.status_code == 409
+    state = client.delete(f"{BASE}/learning/training").json()
+    assert state["state"] == "stopped"
+
+
+def test_one_image_is_too_few(client, trains, image):
+    trains(_TRAINS)
+    client.post(f"{BASE}/learning/images", json={"id": image["id"]})
+    said = client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    assert said.status_code == 409
+    assert "at least 2" in said.json()["detail"]
+    assert client.delete(f"{BASE}/learning/images/{image['id']}").json()["images"] == []
+
+
+def test_without_torch_the_reason_is_given(client, collected, monkeypatch):
+    monkeypatch.setattr(learning, "find_spec", lambda _name: None)
+    state = client.get(f"{BASE}/learning").json()
+    assert "cellrim[train]" in state["impossible"]
+    said = client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    assert said.status_code == 409
+
+
+def test_the_set_is_what_training_reads(client, collected, tmp_path):
+    from cellrim.datasets.registry import open_dataset
+
+    listing = open_dataset(tmp_path / "data" / "corrected")
+    assert not listing.problems
+    for sample in listing.samples:
+        assert sample.read_image().shape == (96, 120)
+    assert json.loads((tmp_path / "data" / "corrected" / "names.json").read_text())
+
+
+def test_the_command_is_one_that_the_command_line_takes():
+    from pathlib import Path
+
+    from typer.testing import CliRunner
+
+    from cellrim.cli.main import app
+    from cellrim.models.registry import find_model
+
+    command = learning.train_command(Path("data"), Path("run"), find_model("general"), 10)
+    options = [part for part in command if part.startswith("--")]
+    said = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"})
+    for option in options:
+        assert option in said.output
