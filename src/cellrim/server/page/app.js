@@ -243,6 +243,8 @@ function show(image) {
 
 async function load(image, { fit }) {
   const { status } = image;
+  image.loading = !viewer.width;
+  paintBusy();
   try {
     paintAdjust();
     const channel = image.channel ?? -1;
@@ -261,6 +263,9 @@ async function load(image, { fit }) {
     viewer.setLabels(labels);
   } catch (error) {
     say(error.message, "error");
+  } finally {
+    image.loading = false;
+    if (image === current) paintBusy();
   }
 }
 
@@ -457,13 +462,13 @@ function paintTools() {
 
 function paintBusy() {
   const failed = current?.error;
-  const busy = current && current.status?.state !== "ready";
+  const busy = current && (current.status?.state !== "ready" || current.loading);
   $("busy").hidden = !busy;
   if (!busy) return;
-  $("busy-text").textContent = failed ?? `${current.name}: ${describe(current)}`;
+  $("busy-text").textContent = failed ?? `${current.name}: ${current.loading ? "loading" : describe(current)}`;
   $("busy-text").classList.toggle("bad", Boolean(failed));
   $("busy-bar").hidden = Boolean(failed);
-  $("busy-bar").value = progressOf(current) ?? 0;
+  $("busy-bar").value = progressOf(current) ?? 1;
 }
 
 function paintNow(trouble = "") {
