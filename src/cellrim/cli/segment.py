@@ -42,8 +42,16 @@ def segment(
         typer.Option(metavar="0,1", help="Channels that show the cells, counted from 0; else all."),
     ] = None,
     save: Annotated[
-        str, typer.Option(metavar="KINDS", help="Which results to save.")
+        str,
+        typer.Option(
+            metavar="KINDS",
+            help="Which results to save, any of labels, overlay, cells, rois, geojson, coco, rle, "
+            "outlines, cellpose, ome-tiff, ome-zarr.",
+        ),
     ] = "labels,overlay,cells",
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Write the tables of the run as Parquet too.")
+    ] = False,
     min_confidence: Annotated[
         float | None,
         typer.Option(
@@ -65,7 +73,8 @@ def segment(
 ) -> None:
     """Find and measure every cell in images.
 
-    Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, and run.json last.
+    Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, tables of all cells
+    (cells.csv) and images (images.csv), and run.json last.
     Exit code 0: all images done, 1: some failed, 2: bad usage, nothing was done.
     """
     plan = _plan(
@@ -75,6 +84,7 @@ def segment(
         diameter=diameter,
         channels=parse_channels(channels),
         save=_parse_save(save),
+        parquet=parquet,
         min_confidence=min_confidence,
         existing=_existing(resume=resume, overwrite=overwrite),
         threads=threads,
@@ -131,6 +141,7 @@ def _plan(
     diameter: float | None,
     channels: tuple[int, ...] | None,
     save: tuple[str, ...],
+    parquet: bool,
     min_confidence: float | None,
     existing: Existing,
     threads: int | None,
@@ -144,7 +155,11 @@ def _plan(
         raise UsageError("Expected a folder for the results: -o FOLDER.")
     try:
         request = Request(
-            diameter=diameter, channels=channels, save=save, min_confidence=min_confidence
+            diameter=diameter,
+            channels=channels,
+            save=save,
+            parquet=parquet,
+            min_confidence=min_confidence,
         )
         jobs = find_jobs(inputs, out)
         segmenter = load_model(model, threads=threads)

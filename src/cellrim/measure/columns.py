@@ -78,7 +78,7 @@ _PIXELS = (
     Column("nearest_distance", "px", "Distance to that centre; empty where there is none."),
 )
 
-LENGTHS = tuple(column.name for column in _PIXELS if column.unit == "px" and "bbox" not in column.name)
+LENGTHS = tuple(c.name for c in _PIXELS if c.unit == "px" and not c.name.startswith("bbox"))
 """Columns in pixels that have a twin in micrometres, ``<name>_um``."""
 
 _MICROMETRES = (
@@ -133,6 +133,8 @@ RUN_COLUMNS = (Column("image", "", "Which image: path of its results below the o
 IMAGE_COLUMNS = (
     *RUN_COLUMNS,
     Column("source", "", "The image file."),
+    Column("status", "", "ok, or failed."),
+    Column("error", "", "Why it failed; empty where it did not."),
     Column("height", "px", "Rows of the image."),
     Column("width", "px", "Columns of the image."),
     Column("pixel_size_um", "µm", "Edge of a pixel; empty where the file does not say it."),
@@ -159,6 +161,17 @@ IMAGE_COLUMNS = (
     ),
 )
 """Columns of the table of images of a run, in their order."""
+
+
+ARROW_TYPES = {
+    **dict.fromkeys(("image", "source", "status", "error"), "string"),
+    **dict.fromkeys(("id", "area", "neighbours", "nearest_id"), "int64"),
+    **dict.fromkeys(("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1"), "int64"),
+    **dict.fromkeys(("nucleus_area", "cytoplasm_area"), "int64"),
+    **dict.fromkeys(("height", "width", "cells", "cells_at_border"), "int64"),
+    "touches_border": "bool",
+}
+"""Columns that are no floats, and what they are in Parquet."""
 
 
 def markdown(columns: tuple[Column, ...]) -> str:

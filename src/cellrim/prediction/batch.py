@@ -16,7 +16,8 @@ from typing import Literal
 from cellrim._version import __version__
 from cellrim.errors import CellrimError, UsageError
 from cellrim.io.images import read_image
-from cellrim.prediction.inputs import OUTPUT_ENDINGS, Job
+from cellrim.measure import summarise
+from cellrim.prediction.inputs import DEFAULT_SAVE, OUTPUT_ENDINGS, Job
 from cellrim.prediction.records import (
     LINES_NAME,
     RUN_NAME,
@@ -30,6 +31,7 @@ from cellrim.prediction.records import (
 )
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
+from cellrim.prediction.tables import check_formats, write_tables
 from cellrim.representation.flow import DecodeOptions
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -52,6 +54,8 @@ class Request:
         Kinds of results: keys of :data:`~cellrim.prediction.inputs.OUTPUT_ENDINGS`.
     min_confidence
         Cells of a lower confidence are left out, 0..1; the model card's where None.
+    parquet
+        Whether the tables of the run are written as Parquet too.
 
     Raises
     ------
@@ -61,8 +65,9 @@ class Request:
 
     diameter: float | None = None
     channels: tuple[int, ...] | None = None
-    save: tuple[str, ...] = tuple(OUTPUT_ENDINGS)
+    save: tuple[str, ...] = DEFAULT_SAVE
     min_confidence: float | None = None
+    parquet: bool = False
 
     def __post_init__(self) -> None:
         if self.diameter is not None and not 0 < self.diameter < float("inf"):
@@ -146,6 +151,7 @@ def plan_run(
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"Expected a folder for the results, but {out} is a file.")
+    check_formats(request.save, parquet=request.parquet)
     done: dict[str, Record] = {}
     if existing == "refuse":
         _refuse_existing(jobs, out)
@@ -192,6 +198,7 @@ def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report
             if report is not None:
                 report(record)
         records.append(record)
+    write_tables(plan.out, records, parquet=plan.request.parquet)
     result = Report(tuple(records), len(plan.done), time.perf_counter() - clock)
     finish(plan.out, _summary(plan, result, begun))
     return result
@@ -216,7 +223,9 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
                 options=plan.request.decode_options(plan.segmenter.card.decode),
             )
         with _Timed(seconds, "save"):
-            _save(result, outputs, plan.request.save)
+            _save(result, outputs, plan.request.save, name=job.target.name)
+            measured = "cells" in plan.request.save
+            summary = summarise(result.cells, image) if measured else {}
     except CellrimError as error:
         return Record(source=source, target=target, status="failed", error=str(error))
     except Exception as error:  # also MemoryError: one image must never stop the others
@@ -230,18 +239,16 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         cells=result.count,
         diameter=round(result.diameter, 3),
         seconds=seconds,
+        summary=summary,
         fingerprint=fingerprint,
     )
 
 
-def _save(result: Result, outputs: Mapping[str, Path], kinds: Sequence[str]) -> None:
-    writers = {
-        "labels": result.save_labels,
-        "overlay": result.save_overlay,
-        "cells": result.save_cells,
-    }
+def _save(
+    result: Result, outputs: Mapping[str, Path], kinds: Sequence[str], *, name: str
+) -> None:
     for kind in kinds:
-        writers[kind](outputs[kind])
+        result.save(kind, outputs[kind], name=name)
 
 
 class _Timed:
@@ -271,7 +278,7 @@ def _refuse_existing(jobs: Sequence[Job], out: Path) -> None:
 def _is_done(record: Record, job: Job, out: Path, asked: str) -> bool:
     if record.status != "ok" or record.source != str(job.source.absolute()):
         return False
-    if not record.outputs or not all((out / path).is_file() for path in record.outputs):
+    if not record.outputs or not all((out / path).exists() for path in record.outputs):
         return False
     try:
         return record.fingerprint == _fingerprint(job.source, asked)

@@ -10,10 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from cellrim.errors import UsageError
+from cellrim.io.exports import FORMATS
 from cellrim.io.images import IMAGE_SUFFIXES
 
-OUTPUT_ENDINGS = {"labels": "_labels.tif", "overlay": "_overlay.png", "cells": "_cells.csv"}
+OUTPUT_ENDINGS = {kind: known.ending for kind, known in FORMATS.items()}
 """What a run can save for each image, and how the file's name goes on after the image's stem."""
+
+DEFAULT_SAVE = ("labels", "overlay", "cells")
+"""What it saves where nothing is said."""
 
 _MAGIC = frozenset("*?[")
 

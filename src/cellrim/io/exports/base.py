@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels
-from cellrim.errors import UsageError
+from cellrim.errors import MissingExtraError, UsageError
 
 Columns = Mapping[str, NDArray[Any]]
 ShapeOf = Callable[[str], tuple[int, int]]
@@ -83,6 +84,8 @@ class Format:
         Writes those of several images into one file, where the format can.
     needs_image
         Whether there must be an image.
+    package, extra
+        Package that must be installed, and the extra of cellrim that brings it.
     """
 
     kind: str
@@ -92,6 +95,19 @@ class Format:
     read: Callable[[Path, ShapeOf], Iterator[CellSet]] | None = None
     write_many: Callable[[Path, Iterable[CellSet]], None] | None = None
     needs_image: bool = False
+    package: str = ""
+    extra: str = ""
+
+    def check_installed(self) -> None:
+        """Check that the format can be written here.
+
+        Raises
+        ------
+        MissingExtraError
+            If its package is not installed.
+        """
+        if self.package and find_spec(self.package) is None:
+            raise MissingExtraError(f"The format {self.kind}", self.extra)
 
     def name_of(self, path: Path) -> str:
         """Name of the image that a file of this format belongs to."""

@@ -167,4 +167,6 @@ FORMAT = Format(
     title="image and labels in one folder; napari, Fiji, OMERO",
     write=_write,
     read=_read,
+    package="zarr",
+    extra="big",
 )
