@@ -120,7 +120,9 @@ def test_rois_far_out(tmp_path):
     labels = np.zeros((3, 40_000), np.int32)
     labels[1:, 39_990:] = 4
     FORMATS["rois"].write(tmp_path / "a.zip", CellSet("a", labels))
-    np.testing.assert_array_equal(read_back("rois", tmp_path / "a.zip", labels.shape).labels, labels)
+    np.testing.assert_array_equal(
+        read_back("rois", tmp_path / "a.zip", labels.shape).labels, labels
+    )
 
 
 def test_geojson_as_shapely_reads_it(cell_set, tmp_path):
@@ -149,7 +151,9 @@ def test_geojson_of_qupath(tmp_path):
     }
     (tmp_path / "a.geojson").write_text(json.dumps([feature]))
     found = read_back("geojson", tmp_path / "a.geojson", (6, 8)).labels
-    inside = shapely.contains_xy(shapely.Polygon(ring), *np.meshgrid(np.arange(8) + 0.5, np.arange(6) + 0.5))
+    inside = shapely.contains_xy(
+        shapely.Polygon(ring), *np.meshgrid(np.arange(8) + 0.5, np.arange(6) + 0.5)
+    )
     np.testing.assert_array_equal(found == 1, inside)
 
 
@@ -191,7 +195,9 @@ def test_coco_polygons_as_pycocotools_fills_them(tmp_path):
 
 
 def test_rle_rows_do_not_overlap(cell_set, tmp_path):
-    FORMATS["rle"].write_many(tmp_path / "a.csv", [cell_set, CellSet("none", np.zeros((3, 3), np.int32))])
+    FORMATS["rle"].write_many(
+        tmp_path / "a.csv", [cell_set, CellSet("none", np.zeros((3, 3), np.int32))]
+    )
     header, *rows = (tmp_path / "a.csv").read_text().splitlines()
     assert header == "id,predicted"
     assert rows[-1] == "none,"
@@ -252,7 +258,7 @@ class Evil:
 def test_a_pickle_never_runs_code(tmp_path, capsys):
     content = {"masks": np.ones((2, 2), int), "extra": Evil()}
     np.save(tmp_path / "a_seg.npy", content, allow_pickle=True)
-    with pytest.raises(ImageReadError, match="builtins.print, which is refused"):
+    with pytest.raises(ImageReadError, match=r"builtins\.print, which is refused"):
         read_back("cellpose", tmp_path / "a_seg.npy", None)
     assert capsys.readouterr().out == ""
 

@@ -12,7 +12,6 @@ from cellrim.core.image import image_from_array
 from cellrim.errors import InputError
 from cellrim.measure.cells import measure_cells
 
-
 # Names here and in skimage, where they differ.
 SKIMAGE = {
     "area": "area",

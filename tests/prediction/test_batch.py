@@ -46,7 +46,9 @@ def test_writes_all_results_and_run_json_last(folder, segmenter):
     assert not report.failed
     written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     ends = ("_labels.tif", "_overlay.png", "_cells.csv")
-    assert written == {s + e for s in ("a", "b", "sub/a") for e in ends} | {"run.json"}
+    assert written == {s + e for s in ("a", "b", "sub/a") for e in ends} | {
+        *("run.json", "cells.csv", "images.csv")
+    }
     newest = max(p.stat().st_mtime_ns for p in out.rglob("*_*"))
     assert (out / "run.json").stat().st_mtime_ns >= newest
     summary = _summary(folder)
@@ -192,7 +194,7 @@ def test_overwrite_leaves_no_results_of_the_run_before(folder, segmenter):
     assert len(report.failed) == 1
     out = folder.parent / "out"
     written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
-    assert written == {"b_labels.tif", "sub/a_labels.tif", "run.json"}
+    assert written == {"b_labels.tif", "sub/a_labels.tif", "run.json", "images.csv"}
 
 
 def test_the_output_may_be_the_input_folder(folder, segmenter):

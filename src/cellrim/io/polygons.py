@@ -55,8 +55,8 @@ def trace_labels(labels: Labels, *, simple: bool = True) -> list[CellOutline]:
     Returns
     -------
     list
-        In the order of the ids. No ring crosses itself, none touches itself where ``simple``, and rings of one part touch at
-        corners only, so that the polygons are valid for geometry libraries.
+        In the order of the ids. No ring crosses itself, none touches itself where ``simple``, and
+        rings of one part touch at corners only, so that geometry libraries find them valid.
 
     Notes
     -----
@@ -160,11 +160,11 @@ def _find_edges(labels: Labels) -> _Edges:
     inner = np.arange(stride + 1, flat.size)
     parts = []
     step = (1, stride, -1, -stride)
-    for direction, (right, left) in enumerate(hands):
+    for number, (right, left) in enumerate(hands):
         own = flat[inner + right]
         at = np.flatnonzero((own > 0) & (own != flat[inner + left]))
         start = inner[at]
-        parts.append((np.full(len(at), direction), start, start + step[direction], own[at]))
+        parts.append((np.full(len(at), number), start, start + step[number], own[at]))
     direction, start, end, label = (np.concatenate(p) for p in zip(*parts, strict=True))
     return _Edges(direction, start, end, label.astype(np.int64), stride)
 
@@ -277,7 +277,8 @@ def _components(labels: Labels, edges: _Edges, order: Ints, rings: _Rings) -> In
         return np.arange(len(rings.first))
     from skimage.measure import label
 
-    pieces = np.pad(label(labels, background=0, connectivity=1), 1).ravel()
+    found = label(labels, background=0, connectivity=1)  # type: ignore[no-untyped-call]
+    pieces = np.pad(found, 1).ravel()
     edge = order[rings.first]
     right = np.array([0, -1, -edges.stride - 1, -edges.stride])
     component: Ints = pieces[edges.start[edge] + right[edges.direction[edge]]].astype(np.int64)

@@ -67,7 +67,9 @@ _PIXELS = (
     Column("bbox_x0", "px", "First column of the cell."),
     Column("bbox_y1", "px", "Row behind the last one of the cell."),
     Column("bbox_x1", "px", "Column behind the last one of the cell."),
-    Column("touches_border", "", "Whether the cell touches the frame, so that part may be missing."),
+    Column(
+        "touches_border", "", "Whether the cell touches the frame, so that part may be missing."
+    ),
     Column("neighbours", "", "Number of cells that touch it, by an edge or a corner of a pixel."),
     Column(
         "neighbour_distance",
@@ -106,9 +108,7 @@ _INTENSITIES = (
     ),
 )
 
-_CONFIDENCE = (
-    Column("confidence", "", "How sure the network is of the cell, 0..1.", _CONFIDENT),
-)
+_CONFIDENCE = (Column("confidence", "", "How sure the network is of the cell, 0..1.", _CONFIDENT),)
 
 _COMPARTMENTS = (
     Column("nucleus_area", "px²", "Pixels of the cell's nucleus; 0 without one.", _NUCLEI),

@@ -82,4 +82,5 @@ def measure_compartments(
 def _ratio(top: NDArray[Any], bottom: NDArray[Any]) -> NDArray[np.float64]:
     """Divide; NaN where the divisor is 0 or unknown."""
     result = np.full(len(top), np.nan)
-    return np.divide(top, bottom, out=result, where=np.nan_to_num(bottom) != 0)
+    np.divide(top, bottom, out=result, where=np.nan_to_num(bottom) != 0)
+    return result

@@ -51,7 +51,7 @@ def summarise(table: CellTable, image: Image) -> dict[str, Number]:
         "cells_per_mm2": None if size is None else count / (height * width * size**2) * 1e6,
     }
     for name in _MEDIANS:
-        if name in columns or name.endswith("_um") or name.endswith("_um2"):
+        if name in columns or name.endswith(("_um", "_um2")):
             summary[f"median_{name}"] = _median(table, name)
     for channel, background in table.background.items():
         summary[f"background_{channel}"] = _known(background)

@@ -31,7 +31,7 @@ from cellrim.prediction.records import (
 )
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
-from cellrim.prediction.tables import check_formats, write_tables
+from cellrim.prediction.tables import check_formats, remove_tables, write_tables
 from cellrim.representation.flow import DecodeOptions
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -188,6 +188,7 @@ def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report
     """
     begun, clock = datetime.now(UTC), time.perf_counter()
     start_lines(plan.out, list(plan.done.values()))
+    remove_tables(plan.out)
     asked = _request_hash(plan.segmenter, plan.request)
     records = []
     for job in plan.jobs:
@@ -244,9 +245,7 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
     )
 
 
-def _save(
-    result: Result, outputs: Mapping[str, Path], kinds: Sequence[str], *, name: str
-) -> None:
+def _save(result: Result, outputs: Mapping[str, Path], kinds: Sequence[str], *, name: str) -> None:
     for kind in kinds:
         result.save(kind, outputs[kind], name=name)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cellrim.io.exports import FORMATS
 from cellrim.io.tables import check_parquet, join_csv, write_csv, write_parquet
 from cellrim.measure.columns import ARROW_TYPES
-from cellrim.prediction.records import Record
+from cellrim.prediction.records import Record, remove
 
 CELLS_NAME = "cells.csv"
 IMAGES_NAME = "images.csv"
@@ -31,6 +31,19 @@ def check_formats(kinds: Iterable[str], *, parquet: bool) -> None:
         FORMATS[kind].check_installed()
     if parquet:
         check_parquet()
+
+
+def remove_tables(folder: Path) -> None:
+    """Remove the tables of an earlier run, which would not fit a new one.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be removed.
+    """
+    for name in (CELLS_NAME, IMAGES_NAME):
+        for suffix in (".csv", ".parquet"):
+            remove((folder / name).with_suffix(suffix))
 
 
 def write_tables(folder: Path, records: Sequence[Record], *, parquet: bool) -> None:
@@ -66,7 +79,8 @@ def write_tables(folder: Path, records: Sequence[Record], *, parquet: bool) -> N
             "source": record.source,
             "status": record.status,
             "error": record.error,
-            **({"cells": record.cells} | record.summary),
+            "cells": record.cells,
+            **record.summary,
         }
         for record in records
     ]

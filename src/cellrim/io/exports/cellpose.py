@@ -75,7 +75,7 @@ def _load(file: BinaryIO) -> dict[str, Any]:
         (2, 0): np.lib.format.read_array_header_2_0,
     }[version]
     shape, _, dtype = read_header(file)
-    if shape != () or dtype != object:
+    if shape != () or dtype.kind != "O":
         raise ValueError(f"an array of {dtype} and shape {shape}, not a dict")
     array = _ArraysOnly(file).load()
     content = array.item() if isinstance(array, np.ndarray) else array

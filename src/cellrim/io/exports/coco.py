@@ -84,9 +84,9 @@ def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
             f"Cannot use {path}: expected COCO JSON with images and annotations, but it lacks "
             f"{error}."
         ) from error
-    for name, shape, annotations in images:
+    for name, shape, found in images:
         try:
-            yield CellSet(_stem(name), _paint(annotations, shape))
+            yield CellSet(_stem(name), _paint(found, shape))
         except (CellrimError, KeyError, TypeError, ValueError) as error:
             raise ImageReadError(f"Cannot use {path}, image {name}: {error}") from error
 
@@ -114,7 +114,7 @@ def _paint(annotations: list[dict[str, Any]], shape: tuple[int, int]) -> Labels:
 def _runs(
     segmentation: Any, shape: tuple[int, int]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Starts and lengths along the columns of a segmentation, polygon by polygon."""
+    """Give starts and lengths along the columns of a segmentation, polygon by polygon."""
     if isinstance(segmentation, Mapping):
         if list(segmentation["size"]) != list(shape):
             raise ValueError(f"run lengths of size {segmentation['size']}, not {list(shape)}")

@@ -116,10 +116,10 @@ def _features(content: Any) -> list[dict[str, Any]]:
 
 def _rings(feature: dict[str, Any]) -> list[NDArray[np.float64]]:
     geometry = feature["geometry"]
-    kinds = {"Polygon": lambda c: [c], "MultiPolygon": lambda c: c}
-    if geometry["type"] not in kinds:
+    if geometry["type"] not in ("Polygon", "MultiPolygon"):
         raise ValueError(f"a {geometry['type']}")
-    parts = kinds[geometry["type"]](geometry["coordinates"])
+    several = geometry["type"] == "MultiPolygon"
+    parts = geometry["coordinates"] if several else [geometry["coordinates"]]
     return [np.array(ring, np.float64)[:-1, :2] for part in parts for ring in part]
 
 
