@@ -9,35 +9,29 @@ scale of its true median diameter times powers of two, and prints the median of 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import numpy as np
+from shared import Table, recipe_samples, truth_of
 
 from cellrim.core.labels import median_diameter
 from cellrim.core.normalise import measure_range, normalise
 from cellrim.prediction import load_model
 from cellrim.prediction.scale import conviction, log2_diameter, view
-from cellrim.training.prepare import find_samples
-from cellrim.training.recipe import load_recipe
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "general.toml"
 OFFSETS = (-1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 1.5)
 PER_SET = 6
 
 
 def main() -> None:
     model = load_model(sys.argv[1] if len(sys.argv) > 1 else "general")
-    found, _ = find_samples(load_recipe(RECIPE), Path(os.environ["CELLRIM_DATA"]))
     said: dict[float, list[float]] = defaultdict(list)
     explained: dict[float, list[float]] = defaultdict(list)
     seen: Counter[tuple[str, str]] = Counter()
-    for s in (s for _, part, s in found if part == "validation"):
+    for s in recipe_samples("validation"):
         seen[s.dataset, s.modality] += 1
-        assert s.read_truth is not None
-        diameter = median_diameter(s.read_truth().labels)
+        diameter = median_diameter(truth_of(s).labels)
         if seen[s.dataset, s.modality] > PER_SET or diameter == 0:
             continue
         pixels = s.read_image().pixels
@@ -50,13 +44,12 @@ def main() -> None:
             if octaves is not None:
                 said[offset].append(octaves)
             explained[offset].append(conviction(maps, model.card.decode))
-    print("| off by (octaves) | images | says (median) | foreground explained (median) |")
-    print("|---|---|---|---|")
+    table = Table(
+        "off by (octaves)", "images", "says (median)", "foreground explained (median)"
+    )  # fmt: skip
     for offset in OFFSETS:
-        print(
-            f"| {offset:+.2f} | {len(explained[offset])} | {np.median(said[offset]):+.2f} | "
-            f"{np.median(explained[offset]):.2f} |"
-        )
+        says, share = np.median(said[offset]), np.median(explained[offset])
+        table.row(f"{offset:+.2f}", len(explained[offset]), f"{says:+.2f}", f"{share:.2f}")
 
 
 if __name__ == "__main__":

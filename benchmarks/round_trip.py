@@ -8,12 +8,11 @@ original ones, and seconds per megapixel of both directions (one thread, median 
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
+from shared import Table, data_folder, truth_of
 
 from cellrim.datasets import open_dataset
 from cellrim.errors import DatasetError
@@ -24,7 +23,7 @@ CANONICAL = 24.0
 
 
 def main() -> None:
-    root = Path(os.environ["CELLRIM_DATA"])
+    root = data_folder()
     counts: dict[str, Counts] = defaultdict(Counts)
     speed: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for path in sorted([*(root / "seed").iterdir(), *(root / "plain").iterdir()]):
@@ -35,7 +34,7 @@ def main() -> None:
         for sample in listing.samples if listing else ():
             if sample.read_truth is None:
                 continue
-            labels = sample.read_truth().labels
+            labels = truth_of(sample).labels
             begin = time.perf_counter()
             maps = encode(labels, CANONICAL)
             middle = time.perf_counter()
@@ -45,15 +44,12 @@ def main() -> None:
             speed[sample.dataset].append(
                 ((middle - begin) / labels.size * 1e6, (end - middle) / labels.size * 1e6)
             )
-    print("| set | images | cells | AP50 | AP90 | mAP | encode s/MP | decode s/MP |")
-    print("|---|---|---|---|---|---|---|---|")
+    table = Table("set", "images", "cells", "AP50", "AP90", "mAP", "encode s/MP", "decode s/MP")
     for name in sorted(counts):
         s = scores(counts[name])
-        enc, dec = np.median(np.array(speed[name]), axis=0)
-        print(
-            f"| {name} | {counts[name].images} | {counts[name].truth} | {s.ap50:.4f} | "
-            f"{s.ap90:.4f} | {s.map:.4f} | {enc:.2f} | {dec:.3f} |"
-        )
+        precision = [f"{v:.4f}" for v in (s.ap50, s.ap90, s.map)]
+        both = np.median(np.array(speed[name]), axis=0)
+        table.row(name, counts[name].images, counts[name].truth, *precision, *map(float, both))
 
 
 if __name__ == "__main__":

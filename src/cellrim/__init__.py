@@ -15,22 +15,28 @@ from cellrim._version import __version__
 
 if TYPE_CHECKING:
     from cellrim.core.image import Image, image_from_array
+    from cellrim.core.stack import Stack
     from cellrim.errors import CellrimError
-    from cellrim.io.images import read_image
+    from cellrim.io.images import open_stack, read_image
     from cellrim.io.labels import read_labels, write_labels
     from cellrim.prediction.result import Result
     from cellrim.prediction.segmenter import Segmenter, load_model
+    from cellrim.prediction.stacks import StackResult, segment_stack
 
 __all__ = [
     "CellrimError",
     "Image",
     "Result",
     "Segmenter",
+    "Stack",
+    "StackResult",
     "__version__",
     "image_from_array",
     "load_model",
+    "open_stack",
     "read_image",
     "read_labels",
+    "segment_stack",
     "write_labels",
 ]
 
@@ -39,10 +45,14 @@ _HOMES = {
     "Image": "cellrim.core.image",
     "Result": "cellrim.prediction.result",
     "Segmenter": "cellrim.prediction.segmenter",
+    "Stack": "cellrim.core.stack",
+    "StackResult": "cellrim.prediction.stacks",
     "image_from_array": "cellrim.core.image",
     "load_model": "cellrim.prediction.segmenter",
+    "open_stack": "cellrim.io.images",
     "read_image": "cellrim.io.images",
     "read_labels": "cellrim.io.labels",
+    "segment_stack": "cellrim.prediction.stacks",
     "write_labels": "cellrim.io.labels",
 }
 

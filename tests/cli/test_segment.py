@@ -6,6 +6,7 @@ import sys
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 from cellrim.cli.main import app
@@ -111,10 +112,14 @@ def test_exit_codes(images, tiny_model, tmp_path):
         (("{in}", "-o", "{out}", "--sample"), "--sample"),
         (("{in}/none.png", "-o", "{out}"), "none.png does not exist"),
         (("{in}", "-o", "{out}", "--model", "nosuchmodel"), "nosuchmodel"),
-        (("{in}", "-o", "{out}", "--channels", "red"), "channel numbers"),
+        (("{in}", "-o", "{out}", "--channels", "0,"), "got nothing"),
         (("{in}", "-o", "{out}", "--channels", "0,0"), "different"),
         (("{in}", "-o", "{out}", "--diameter", "-1"), "diameter"),
         (("{in}", "-o", "{out}", "--min-confidence", "45"), "from 0 to 1"),
+        (("{in}", "-o", "{out}", "--axes", "TZ"), "such as YX, CYX"),
+        (("{in}", "-o", "{out}", "--project", "mean"), "projection max"),
+        (("{in}", "-o", "{out}", "--pixel-size", "0"), "pixel size"),
+        (("{in}", "-o", "{out}", "--pixel-size", "small"), "pixel size"),
         (("{in}", "-o", "{out}", "--save", "all"), "labels, overlay, cells"),
         (("{in}", "-o", "{out}", "--resume", "--overwrite"), "both"),
     ],
@@ -128,6 +133,77 @@ def test_bad_usage_is_told_before_any_work(images, tmp_path, tiny_model, argumen
     assert isinstance(result.exception, UsageError)
     assert says in str(result.exception)
     assert not out.exists()
+
+
+@pytest.fixture
+def movie(tmp_path, discs):
+    """Three times, two slices, two channels; the cells are in the second channel."""
+    cells = discs((64, 96), 8, spacing=32)
+    pixels = np.full((3, 2, 2, 64, 96), 10, np.uint8)
+    for t in range(3):
+        pixels[t, :, 1] = np.roll(cells, 2 * t, axis=1)
+    pixels[:, 1, 1, :, 48:] = 10  # the second slice shows the left half only
+    path = tmp_path / "in" / "movie.ome.tif"
+    path.parent.mkdir(exist_ok=True)
+    names = {"axes": "TZCYX", "Channel": {"Name": ["DAPI", "actin"]}}
+    tifffile.imwrite(path, pixels, metadata=names, photometric="minisblack")
+    return path
+
+
+def test_every_plane_of_a_stack_by_channel_name(movie, tiny_model, tmp_path):
+    out = tmp_path / "out"
+    given = (movie, "-o", out, "--model", tiny_model, "--diameter", 16, "--channels", "Actin")
+    code, shown, errors = cellrim("segment", *given)
+    assert code == 0, errors
+    assert sorted(p.name for p in out.iterdir()) == [
+        "movie_cells.csv",
+        "movie_labels.tif",
+        "movie_overlay.png",
+        "run.json",
+    ]
+    with tifffile.TiffFile(out / "movie_labels.tif") as tiff:
+        assert tiff.series[0].axes == "TZYX"
+        labels = tiff.series[0].asarray()
+    table = read_csv(out / "movie_cells.csv")
+    assert labels.shape == (3, 2, 64, 96)
+    for t, z in np.ndindex(3, 2):
+        count = len(np.unique(labels[t, z])) - 1
+        assert count == np.count_nonzero((table["t"] == t) & (table["z"] == z)) > 0
+    assert labels[:, 1, :, 56:].max() == 0
+    assert {"mean_DAPI", "mean_actin"} <= set(table)
+    code, shown, _ = cellrim("segment", *given, "--resume")
+    assert (code, "(1 done before)" in shown) == (0, True)
+
+
+def test_projection_and_tracks(movie, tiny_model, tmp_path):
+    out = tmp_path / "out"
+    given = (movie, "-o", out, "--model", tiny_model, "--diameter", 16, "--channels", "1")
+    code, _, errors = cellrim("segment", *given, "--project", "max", "--track")
+    assert code == 0, errors
+    labels = tifffile.imread(out / "movie_labels.tif")
+    assert labels.shape == (3, 64, 96)
+    table = read_csv(out / "movie_cells.csv")
+    assert "z" not in table
+    assert {len(set(table["track"][table["t"] == t])) for t in range(3)} == {labels.max()}
+    assert not table["parent"].any()
+    lines = (out / "movie_RES" / "res_track.txt").read_text().splitlines()
+    assert lines == [f"{n} 0 2 0" for n in range(1, labels.max() + 1)]
+    # Without --track, the tracks of the run before would not fit the labels.
+    code, _, _ = cellrim("segment", *given, "--overwrite")
+    assert code == 0
+    assert not (out / "movie_RES").exists()
+
+
+def test_wishes_that_do_not_fit_an_image_fail_it_alone(images, movie, tiny_model, tmp_path):
+    given = (movie.parent, "-o", tmp_path / "out", "--model", tiny_model, "--diameter", 16)
+    code, shown, errors = cellrim("segment", *given, "--channels", "actin")
+    assert code == 1
+    assert "0 grey" in errors
+    assert "movie: " in shown
+    code, _, errors = cellrim("segment", *given, "--track", "--overwrite")
+    assert code == 1
+    assert "no axis T" in errors
+    assert "--project max" in errors
 
 
 def test_unknown_options_exit_with_2(images, tmp_path):

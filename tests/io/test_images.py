@@ -212,7 +212,7 @@ def test_smallest_images(tmp_path, shape, suffix):
 def test_stack_of_unnamed_pages_is_refused(tmp_path):
     path = tmp_path / "stack.tif"
     tifffile.imwrite(path, np.stack([GREY8, GREY8]), photometric="minisblack")
-    with pytest.raises(ImageReadError, match=r"stack\.tif.*2 pages.*axes CYX"):
+    with pytest.raises(ImageReadError, match=r"stack\.tif.*2 pages.*axes CYX.*--axes"):
         read_image(path)
 
 

@@ -4,6 +4,7 @@ import os
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 
 from cellrim.errors import UsageError
 from cellrim.io.labels import read_labels
@@ -59,6 +60,10 @@ def test_writes_all_results_and_run_json_last(folder, segmenter):
         "channels": None,
         "save": ["cells", "labels", "overlay"],
         "min_confidence": None,
+        "axes": None,
+        "pixel_size": "read",
+        "project": None,
+        "track": False,
     }
     for record in summary["files"]:
         labels = read_labels(out / record["outputs"][0])
@@ -238,3 +243,54 @@ def test_results_do_not_depend_on_the_order(folder, segmenter):
     out = folder.parent / "out"
     alone = segmenter.segment(imagecodecs.png_decode((folder / "b.png").read_bytes()))
     np.testing.assert_array_equal(read_labels(out / "b_labels.tif"), alone.labels)
+
+
+def _zarr_movie(path, discs):
+    """An OME-Zarr image of two times with axes TYX."""
+    import zarr
+
+    frames = np.stack([discs((80, 90), 8), discs((80, 90), 7)])
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    array = group.create_array("0", shape=frames.shape, dtype=frames.dtype, chunks=(1, 80, 90))
+    array[:] = frames
+    axes = [{"name": "t", "type": "time"}, {"name": "y"}, {"name": "x"}]
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]},
+    ]
+    return array
+
+
+def test_a_zarr_movie_is_segmented_and_done_again_when_a_chunk_changes(tmp_path, segmenter, discs):
+    array = _zarr_movie(tmp_path / "in" / "movie.ome.zarr", discs)
+    request = Request(save=("labels", "cells"), track=True, diameter=16)
+    plan = _plan(tmp_path / "in", segmenter, request)
+    [record] = run(plan).records
+    assert record.error is None
+    assert record.outputs == ("movie_labels.tif", "movie_cells.csv", "movie_RES/res_track.txt")
+    assert len(_plan(tmp_path / "in", segmenter, request, existing="resume").done) == 1
+    (tmp_path / "out" / "movie_RES" / "res_track.txt").unlink()
+    assert not _plan(tmp_path / "in", segmenter, request, existing="resume").done
+    run(_plan(tmp_path / "in", segmenter, request, existing="resume"))
+    array[1] = 0
+    assert not _plan(tmp_path / "in", segmenter, request, existing="resume").done
+    run(_plan(tmp_path / "in", segmenter, request, existing="resume"))
+    assert (tmp_path / "out" / "movie_RES" / "mask001.tif").is_file()
+
+
+def test_a_stack_whose_slices_are_projected_to_one_plane(tmp_path, segmenter, discs):
+    slices = np.stack([discs((80, 90), 8), np.zeros((80, 90), np.uint8)])
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", slices, photometric="minisblack")
+    request = Request(save=("labels",), axes="ZYX", project="max", diameter=16)
+    [record] = run(_plan(tmp_path / "in", segmenter, request)).records
+    assert record.error is None
+    assert read_labels(tmp_path / "out" / "a_labels.tif").max() == record.cells > 1
+
+
+def test_pages_without_axes_fail_with_the_choices(tmp_path, segmenter):
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(
+        tmp_path / "in" / "a.tif", np.zeros((4, 20, 20), np.uint8), photometric="minisblack"
+    )
+    [record] = run(_plan(tmp_path / "in", segmenter)).records
+    assert "--axes" in record.error

@@ -115,3 +115,34 @@ def test_nothing_to_do(tmp_path, monkeypatch, given):
     _touch(tmp_path, "notes.txt")
     with pytest.raises(UsageError):
         find_jobs(given, tmp_path / "out")
+
+
+def test_zarr_folders_and_makers_files_are_images(tmp_path):
+    (tmp_path / "in" / "a.ome.zarr" / "0").mkdir(parents=True)
+    (tmp_path / "in" / "a.ome.zarr" / "0" / "inside.tif").write_bytes(b"x")
+    (tmp_path / "in" / "plain").mkdir()
+    (tmp_path / "in" / "plain" / ".zattrs").write_text("{}")  # an image whatever its name
+    for name in ("b.czi", "c.ND2", "d.lif", "e.ome.tif", "notes.txt"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    jobs = find_jobs([tmp_path / "in"], tmp_path / "out")
+    assert sorted(job.target.as_posix() for job in jobs) == ["a", "b", "c", "d", "e"]
+    [job] = find_jobs([tmp_path / "in" / "plain"], tmp_path / "out")
+    assert (job.source.name, job.named) == ("plain", True)
+    assert len(find_jobs([f"{tmp_path}/in/*.zarr"], tmp_path / "out")) == 1
+
+
+def test_two_files_that_differ_in_ome_only_keep_their_suffixes(tmp_path):
+    for name in ("a.tif", "a.ome.tif"):
+        (tmp_path / name).write_bytes(b"x")
+    jobs = find_jobs([tmp_path], tmp_path / "out")
+    assert sorted(job.target.as_posix() for job in jobs) == ["a.ome.tif", "a.tif"]
+
+
+def test_tracks_of_an_earlier_run_are_no_images(tmp_path):
+    (tmp_path / "movie.tif").write_bytes(b"x")
+    (tmp_path / "movie_RES").mkdir()
+    for name in ("mask000.tif", "res_track.txt"):
+        (tmp_path / "movie_RES" / name).write_bytes(b"x")
+    jobs = find_jobs([tmp_path], tmp_path)
+    assert [job.source.name for job in jobs] == ["movie.tif"]
+    assert jobs[0].tracks(tmp_path) == tmp_path / "movie_RES"

@@ -5,7 +5,12 @@ import pytest
 import tifffile
 from skimage.draw import disk
 
+from cellrim.training.loop import Limits
 from cellrim.training.recipe import Recipe
+from cellrim.training.run import Places, Progress, train
+
+ALONE = Limits(device="cpu", workers=0)
+QUIET = Progress(say=lambda _: None)
 
 
 def field_of_discs(seed, shape=(96, 112)):
@@ -52,3 +57,13 @@ def tiny_recipe():
             "validation": {"every": 48, "images_per_set": 1},
         }
     )
+
+
+@pytest.fixture(scope="session")
+def trained(discs, tmp_path_factory):
+    """One small training from start to end: its places, model folder and what it printed."""
+    places = Places(run=tmp_path_factory.mktemp("trained") / "run", data=discs)
+    lines = []
+    folder = train(tiny_recipe(), places, limits=ALONE, progress=Progress(say=lines.append))
+    assert folder is not None
+    return places, folder, lines

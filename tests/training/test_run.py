@@ -21,30 +21,17 @@ from cellrim.models.unet import TorchBackend, UNet, UNetShape
 from cellrim.prediction import load_model
 from cellrim.training.checkpoint import read_checkpoint
 from cellrim.training.dryrun import dry_run
-from cellrim.training.loop import Limits, Trainer, choose_device
+from cellrim.training.loop import Trainer, choose_device
 from cellrim.training.prepare import prepare
-from cellrim.training.run import Places, Progress, train
+from cellrim.training.run import Places, train
 from cellrim.training.store import read_index
 
-from .conftest import tiny_recipe
-
-ALONE = Limits(device="cpu", workers=0)
-QUIET = Progress(say=lambda _: None)
+from .conftest import ALONE, QUIET
 
 
 @pytest.fixture
 def places(discs, tmp_path):
     return Places(run=tmp_path / "run", data=discs)
-
-
-@pytest.fixture(scope="module")
-def trained(discs, tmp_path_factory):
-    """One small training from start to end: its places, model folder and what it printed."""
-    places = Places(run=tmp_path_factory.mktemp("trained") / "run", data=discs)
-    lines = []
-    folder = train(tiny_recipe(), places, limits=ALONE, progress=Progress(say=lines.append))
-    assert folder is not None
-    return places, folder, lines
 
 
 def test_from_recipe_to_a_model_that_segments(recipe, trained, discs):
@@ -53,6 +40,7 @@ def test_from_recipe_to_a_model_that_segments(recipe, trained, discs):
     assert card.patches_seen == 96
     assert [(s.name, s.images) for s in card.training_sets] == [("discs", 5)]
     assert set(card.validation) == {"discs"}
+    assert card.intervals == {}  # one validation image says nothing of the others
     image = tifffile.imread(discs / "discs" / "images" / "field0.tif")
     result = load_model(folder, threads=1).segment(image, axes="YX")
     assert result.labels.shape == image.shape

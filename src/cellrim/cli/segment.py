@@ -6,15 +6,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from cellrim.errors import CellrimError, UsageError
 
 if TYPE_CHECKING:
+    from cellrim.core.channels import Channel
+    from cellrim.core.stack import Projection
+    from cellrim.io.images import PixelSize
     from cellrim.prediction.batch import Existing, Plan, Report
     from cellrim.prediction.records import Record
+    from cellrim.prediction.single import SinglePlan, Summary
+    from cellrim.prediction.streamed import Team
 
 
 def segment(
@@ -28,7 +33,12 @@ def segment(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go. Required."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER|FILE",
+            help="Where the results go; one image may go to one .zarr or .tif file. Required.",
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="An embedded model, or a trained one's folder.")
@@ -39,7 +49,10 @@ def segment(
     ] = None,
     channels: Annotated[
         str | None,
-        typer.Option(metavar="0,1", help="Channels that show the cells, counted from 0; else all."),
+        typer.Option(
+            metavar="DAPI,1",
+            help="Channels that show the cells, by name or counted from 0; else all.",
+        ),
     ] = None,
     save: Annotated[
         str,
@@ -58,6 +71,22 @@ def segment(
             metavar="0..1", help="Leave out cells of a lower confidence; else the card's."
         ),
     ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TZCYX", help="Axes of the file where it does not name them, slowest first."
+        ),
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(metavar="max", help="Segment the projection of the slices.")
+    ] = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Link the cells over time; writes NAME_RES too.")
+    ] = False,
+    pixel_size: Annotated[
+        str,
+        typer.Option(metavar="UM|none", help="Pixel size in micrometres; else the file's."),
+    ] = "read",
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what an earlier run finished and go on.")
     ] = False,
@@ -67,6 +96,16 @@ def segment(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads; else one per CPU.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Processes that share the work; else this one."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, or local:N."
+        ),
+    ] = None,
     sample: Annotated[
         bool, typer.Option("--sample", help="Segment the image that ships with cellrim.")
     ] = False,
@@ -75,9 +114,11 @@ def segment(
 
     Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, tables of all cells
     (cells.csv) and images (images.csv), and run.json last.
+    Every plane of a stack of times and slices is segmented.
+    Images of more than 64 million pixels are streamed: any size, little memory.
     Exit code 0: all images done, 1: some failed, 2: bad usage, nothing was done.
     """
-    plan = _plan(
+    plan, team = _plan(
         _inputs(inputs or [], sample=sample),
         out,
         model=model,
@@ -86,30 +127,66 @@ def segment(
         save=_parse_save(save),
         parquet=parquet,
         min_confidence=min_confidence,
+        axes=axes,
+        project=project,
+        track=track,
+        pixel_size=parse_pixel_size(pixel_size),
         existing=_existing(resume=resume, overwrite=overwrite),
-        threads=threads,
+        threads=_threads(threads, workers, cluster),
     )
-    report = _run(plan)
+    report = _run(plan, team, workers=workers, cluster=cluster)
+    if report is None:
+        return
     _show(report, plan.out)
     if report.failed:
         raise typer.Exit(1)
 
 
-def parse_channels(text: str | None) -> tuple[int, ...] | None:
-    """Read ``0,2`` as channel numbers.
+def _threads(threads: int | None, workers: int | None, cluster: str | None) -> int | None:
+    """Threads of each worker; by default they share the CPUs."""
+    from cellrim.models.backend import default_threads
+    from cellrim.prediction.workers import threads_per_worker
+
+    if threads is not None:
+        return threads
+    return threads_per_worker(workers, cluster, default_threads())
+
+
+def parse_channels(text: str | None) -> tuple[Channel, ...] | None:
+    """Read ``0,actin`` as channels.
 
     Raises
     ------
     UsageError
-        If a part is no whole number.
+        If a part is empty.
     """
+    from cellrim.core.channels import parse_channel
+
     if text is None:
         return None
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(parse_channel(part) for part in text.split(","))
+    except CellrimError as error:
+        raise UsageError(f"Cannot use the channels {text!r}: {error}") from error
+
+
+def parse_pixel_size(text: str) -> PixelSize:
+    """Read a number of micrometres, ``read`` or ``none``.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if text == "read":
+        return "read"
+    if text == "none":
+        return "none"
+    try:
+        return float(text)
     except ValueError:
         raise UsageError(
-            f"Expected channel numbers with commas, such as 0,2, but got {text!r}."
+            f"Expected a pixel size in micrometres or 'none', but got {text!r}."
         ) from None
 
 
@@ -139,20 +216,27 @@ def _plan(
     *,
     model: str,
     diameter: float | None,
-    channels: tuple[int, ...] | None,
+    channels: tuple[Channel, ...] | None,
     save: tuple[str, ...],
     parquet: bool,
     min_confidence: float | None,
+    axes: str | None,
+    project: str | None,
+    track: bool,
+    pixel_size: PixelSize,
     existing: Existing,
     threads: int | None,
-) -> Plan:
+) -> tuple[Plan | SinglePlan, Team]:
     """Check everything that can be checked before the first image."""
     from cellrim.prediction.batch import Request, plan_run
     from cellrim.prediction.inputs import find_jobs
-    from cellrim.prediction.segmenter import load_model
+    from cellrim.prediction.large import Model
+    from cellrim.prediction.single import is_label_file, plan_single
+    from cellrim.prediction.streamed import Team
 
     if out is None:
         raise UsageError("Expected a folder for the results: -o FOLDER.")
+    load = Model(model, threads=threads)
     try:
         request = Request(
             diameter=diameter,
@@ -160,23 +244,55 @@ def _plan(
             save=save,
             parquet=parquet,
             min_confidence=min_confidence,
+            axes=axes,
+            project=cast("Projection | None", project),  # checked by Request
+            track=track,
+            pixel_size=pixel_size,
         )
+        if is_label_file(out) and (out.suffix == ".zarr" or not out.is_dir()):
+            single = plan_single(inputs, out, load=load, request=request, existing=existing)
+            return single, Team(load=load)
         jobs = find_jobs(inputs, out)
-        segmenter = load_model(model, threads=threads)
-        return plan_run(jobs, out, segmenter=segmenter, request=request, existing=existing)
+        plan = plan_run(jobs, out, segmenter=load(), request=request, existing=existing)
+        return plan, Team(load=load, resume=existing == "resume")
     except CellrimError as error:
         raise UsageError(str(error)) from error
 
 
-def _run(plan: Plan) -> Report:
-    from cellrim.prediction.batch import run
+def _run(
+    plan: Plan | SinglePlan, team: Team, *, workers: int | None, cluster: str | None
+) -> Report | None:
+    """Do the work; None where one image went to one file, which has been told."""
+    from dataclasses import replace
 
+    from cellrim.cli.progress import show_steps
+    from cellrim.prediction.batch import run
+    from cellrim.prediction.single import SinglePlan, run_single
+    from cellrim.prediction.workers import open_workers
+
+    several = cluster is not None or (workers is not None and workers > 1)
     try:
-        with _progress(plan) as show:
-            return run(plan, report=show)
+        with open_workers(workers, cluster) as found, show_steps() as steps:
+            if isinstance(plan, SinglePlan):
+                summary = run_single(plan, workers=found, report=steps)
+                _show_single(summary, plan.out)
+                return None
+            with _progress(plan) as show:
+                # A bar of images is already on a terminal.
+                told = None if sys.stderr.isatty() else steps
+                team = replace(team, workers=found if several else None, steps=told)
+                return run(plan, report=show, team=team)
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command with --resume goes on from here.", err=True)
         raise typer.Exit(130) from None
+
+
+def _show_single(summary: Summary, out: Path) -> None:
+    before = " (done before)" if summary.done_before else ""
+    typer.echo(
+        f"{summary.cells} cells of about {summary.diameter:.0f} px{before}, "
+        f"{summary.seconds:.1f} s. Labels in {out}"
+    )
 
 
 @contextmanager

@@ -1,16 +1,28 @@
-"""``cellrim train``: from a recipe to a model folder."""
+"""``cellrim train``: from a recipe, or a folder of annotated images, to a model folder."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from cellrim.training.recipe import Recipe
+
+BASE = "general"
+"""The model that a folder of annotated images fine-tunes where ``--from`` names no other."""
+
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECIPE|FOLDER",
+            help="A recipe (a TOML file), or a folder of annotated images to fit a model to.",
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder [runs/<recipe's name>].")
     ] = None,
@@ -25,7 +37,10 @@ def train(
     ] = False,
     start_from: Annotated[
         str | None,
-        typer.Option("--from", help="Model, its folder or a checkpoint to begin with."),
+        typer.Option(
+            "--from",
+            help="Model, its folder or a checkpoint to begin with [general for a folder].",
+        ),
     ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after this time, ready to resume.")
@@ -50,18 +65,24 @@ def train(
 ) -> None:
     """Train a U-Net as a recipe says; the model and a report come into the run folder.
 
+    With a folder of annotated images (images/ and labels/, or any known data set) an existing model
+    is fitted to them, in about ten minutes on a laptop.
+
     Stop it whenever you like: --resume continues. With several GPUs:
     torchrun --nproc-per-node N -m cellrim train RECIPE.
     """
     from cellrim.cli.show import live_line
-    from cellrim.training.recipe import load_recipe
     from cellrim.training.store import needs_torch
 
     needs_torch()
     from cellrim.training import dryrun, run
     from cellrim.training.loop import Limits
 
-    loaded = load_recipe(recipe)
+    if recipe.is_dir():
+        recipe = recipe.resolve()
+        start_from = start_from or BASE
+        data = recipe.parent
+    loaded = _load(recipe, start_from)
     places = run.Places(run=out or Path("runs") / loaded.name, data=data, packed=packed)
     limits = Limits(
         max_minutes=max_minutes, anneal_minutes=anneal_minutes, device=device, workers=workers
@@ -80,6 +101,16 @@ def train(
             places,
             limits=limits,
             resume=resume,
-            start_from=start_from,
+            start_from=None if resume else start_from,
             progress=progress,
         )
+
+
+def _load(recipe: Path, start_from: str | None) -> Recipe:
+    from cellrim.models.registry import find_model
+    from cellrim.training.finetune import fine_tuning_recipe
+    from cellrim.training.recipe import load_recipe
+
+    if start_from is not None and recipe.is_dir():
+        return fine_tuning_recipe(recipe, find_model(start_from))
+    return load_recipe(recipe)

@@ -67,7 +67,7 @@ def count_image(
     _check_shape(p.shape, t.shape, name=name, what="a true label image")
     hidden = _checked_ignore(ignore, p.shape, name)
     overlap = find_overlap(p, t)
-    free = _mostly_in(p, hidden)
+    free = mostly_in(p, hidden)
     matches = match(overlap)
     tp, fp, fn = _instances(overlap, matches, free)
     aji = aggregated_jaccard(overlap, free=free)
@@ -137,7 +137,7 @@ def count_boxes(
     found = bounding_boxes(p)
     frame = np.array(p.shape * 2)
     true = np.clip(np.asarray(boxes.corners, np.int64).reshape(-1, 4), 0, frame)
-    free = _mostly_in(p, hidden)
+    free = mostly_in(p, hidden)
     if ignore_border:
         free |= (found[:, :2] == 0).any(axis=1) | (found[:, 2:] == frame[:2]).any(axis=1)
     pairs = box_pairs(found, true)
@@ -185,7 +185,7 @@ def _checked_ignore(
     return ignore.astype(bool, copy=False)
 
 
-def _mostly_in(labels: Labels, hidden: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+def mostly_in(labels: Labels, hidden: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     """Of each instance: whether more than half of its pixels are hidden."""
     compact = relabel(labels).ravel()
     area = np.bincount(compact, minlength=1)[1:]

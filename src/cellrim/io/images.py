@@ -1,89 +1,168 @@
-"""Image files in: PNG, JPEG, Windows bitmaps and TIFF, as they were taken.
+"""Image files in: pictures, TIFF, OME-Zarr and makers' files, as they were taken.
 
 The form is told by the first bytes and not by the suffix. Values are never rescaled. What a file
 leaves open, such as what the pages of a stack are, is an error that says what to do and never a
-guess.
+guess. A format is one module that gives a :class:`~cellrim.io.sources.Source`, and one line in
+:data:`READERS`.
 """
 
 from __future__ import annotations
 
 import math
-import re
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.image import Image, image_from_array
-from cellrim.errors import ImageReadError
-from cellrim.io.bitmaps import decode_bitmap, is_bitmap
+from cellrim.core.stack import PLANE_AXES, Index, Stack
+from cellrim.errors import CellrimError, ImageReadError
+from cellrim.io.bitmaps import is_bitmap
+from cellrim.io.files import first_bytes, is_jpeg, is_png, is_tiff, read_bytes
+from cellrim.io.pictures import picture_source
+from cellrim.io.sources import Source, describe_axes, to_yxc
+from cellrim.io.tiffs import open_tiff, single_series, tiff_source
+from cellrim.io.vendors import VENDOR_SUFFIXES, vendor_source
+from cellrim.io.zarrs import is_zarr, zarr_source
 
-if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage, TiffPageSeries
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "READERS",
+    "STACK_SUFFIXES",
+    "Reader",
+    "collapse_grey",
+    "is_png",
+    "is_tiff",
+    "is_zarr",
+    "open_stack",
+    "open_tiff",
+    "read_bytes",
+    "read_image",
+    "single_series",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".dib", ".tif", ".tiff")
+"""Suffixes of the files that need no extra."""
 
-# Units of length in OME and ImageJ metadata, in micrometres.
-_MICROMETRES = {
-    "µm": 1.0,
-    "μm": 1.0,
-    "um": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "micrometer": 1.0,
-    "micrometre": 1.0,
-    "\\u00b5m": 1.0,
-    "nm": 1e-3,
-    "mm": 1e3,
-}
+STACK_SUFFIXES = VENDOR_SUFFIXES
+"""Further suffixes that are searched for in folders, read with the extra ``formats``."""
 
-Decoded = tuple[NDArray[Any], str, "tuple[str, ...] | None", "float | None"]
+PixelSize = float | Literal["read", "none"]
+"""A pixel size in micrometres, or whether to read the file's."""
 
 
-def read_image(path: Path) -> Image:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One file format.
+
+    Parameters
+    ----------
+    name
+        For people.
+    knows
+        Whether the reader is for a path whose first bytes (empty of a folder) are these.
+    open
+        Opens it: path, axes asked for, whether to read the calibration.
+    """
+
+    name: str
+    knows: Callable[[Path, bytes], bool]
+    open: Callable[[Path, str | None, bool], Source]
+
+
+READERS = (
+    Reader(
+        "OME-Zarr",
+        lambda path, _: is_zarr(path) or (path.is_dir() and path.suffix.lower() == ".zarr"),
+        lambda path, axes, calibrated: zarr_source(path, axes=axes, calibrated=calibrated),
+    ),
+    Reader(
+        "TIFF",
+        lambda _, data: is_tiff(data),
+        lambda path, axes, calibrated: tiff_source(path, axes=axes, calibrated=calibrated),
+    ),
+    Reader(
+        "PNG, JPEG or BMP",
+        lambda _, data: is_png(data) or is_jpeg(data) or is_bitmap(data),
+        lambda path, axes, _: picture_source(path, axes=axes),
+    ),
+    Reader(
+        "CZI, ND2, LIF, OIB or OIF",
+        lambda path, _: path.suffix.lower() in VENDOR_SUFFIXES,
+        lambda path, axes, calibrated: vendor_source(path, axes=axes, calibrated=calibrated),
+    ),
+)
+"""Every format, the first that knows a file reads it."""
+
+
+def read_image(path: Path, *, axes: str | None = None, pixel_size: PixelSize = "read") -> Image:
     """Read one plane of a microscope image.
 
     Parameters
     ----------
     path
-        A PNG, JPEG, BMP, DIB (a bitmap with or without its file header) or TIFF file.
+        A file of one of the formats in :data:`READERS`, with one plane.
+    axes
+        Axes in the place of those of the file, such as ``CYX``; needed where it names none.
+    pixel_size
+        In micrometres; else ``read`` that of the file, or leave it open with ``none``.
 
     Returns
     -------
     Image
         The pixels as stored. Palettes are expanded, alpha is dropped, white-is-zero is turned so
         that large values are bright, and three equal channels (a grey image stored as RGB) become
-        one. The pixel size is set where ImageJ or OME metadata give it.
+        one. The pixel size is set where the metadata give it.
 
     Raises
     ------
     ImageReadError
         If the file is missing, empty, broken, of another form, or holds more than one plane.
     """
-    data = read_bytes(path)
-    decode = _decoder(data)
-    if decode is None:
-        raise ImageReadError(
-            f"Cannot read {path}: expected a PNG, JPEG, BMP or TIFF image, but its first bytes "
-            f"are {data[:8]!r}. Export it as TIFF."
-        )
+    with open_stack(path, axes=axes, pixel_size=pixel_size) as stack:
+        if len(stack) != 1:
+            sizes = describe_axes(stack.axes + "YX", (*stack.lengths, *stack.shape))
+            raise ImageReadError(
+                f"Cannot read {path} as one plane: it is a stack {sizes}. Read it with "
+                "open_stack, or save one plane as a file of its own."
+            )
+        return collapse_grey(stack.read(Index()))
+
+
+@contextmanager
+def open_stack(
+    path: Path, *, axes: str | None = None, pixel_size: PixelSize = "read"
+) -> Iterator[Stack]:
+    """Open a microscope image of any number of planes, to read a plane at a time.
+
+    Parameters
+    ----------
+    path, axes, pixel_size
+        As for :func:`read_image`.
+
+    Yields
+    ------
+    Stack
+        Its planes can be read until the block ends. Planes are as :func:`read_image` gives them,
+        but keep three equal channels, so that all have the same.
+
+    Raises
+    ------
+    ImageReadError
+        If the file is missing, empty, broken or of another form, if nothing says what its axes
+        are, or, when a plane is read, if the plane is broken.
+    MissingExtraError
+        If its format needs an extra that is not installed.
+    """
+    source = _opened(path, axes, pixel_size)
     try:
-        pixels, axes, channels, pixel_size = decode(path, data)
-    except ImageReadError:
-        raise
-    except Exception as error:  # decoders raise many types on broken files
-        raise ImageReadError(f"Cannot read {path}: the file is broken ({error}).") from error
-    if 0 in pixels.shape:
-        raise ImageReadError(f"Cannot read {path}: it has no pixels (shape {pixels.shape}).")
-    if pixels.dtype.kind not in "buif":
-        raise ImageReadError(
-            f"Cannot read {path}: expected real numbers, but it holds {pixels.dtype}."
-        )
-    image = image_from_array(pixels, axes=axes, channels=channels, pixel_size=pixel_size)
-    return collapse_grey(image)
+        yield _stack(path, source, pixel_size)
+    finally:
+        source.close()
 
 
 def collapse_grey(image: Image) -> Image:
@@ -97,269 +176,70 @@ def collapse_grey(image: Image) -> Image:
     return Image(np.ascontiguousarray(pixels[:, :, :1]), ("grey",), image.pixel_size)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file whole.
-
-    Raises
-    ------
-    ImageReadError
-        If it is missing, a folder, unreadable or empty.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageReadError(f"Cannot read {path}: {error.strerror or error}.") from error
-    if not data:
-        raise ImageReadError(f"Cannot read {path}: the file is empty.")
-    return data
-
-
-def is_tiff(data: bytes) -> bool:
-    """Whether the bytes begin as a TIFF or BigTIFF file does."""
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-def is_png(data: bytes) -> bool:
-    """Whether the bytes begin as a PNG file does."""
-    return data.startswith(b"\x89PNG\r\n\x1a\n")
-
-
 def _equal(a: NDArray[Any], b: NDArray[Any]) -> bool:
     return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 
-def _decoder(data: bytes) -> Callable[[Path, bytes], Decoded] | None:
-    if is_tiff(data):
-        return _decode_tiff
-    if is_png(data):
-        return _decode_png
-    if data.startswith(b"\xff\xd8\xff"):
-        return _decode_jpeg
-    if is_bitmap(data):
-        return _decode_bitmap
-    return None
-
-
-def _decode_png(_path: Path, data: bytes) -> Decoded:
-    import imagecodecs
-
-    pixels: NDArray[Any] = imagecodecs.png_decode(data)
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):  # PNG's fourth (or second) is always alpha
-        pixels = pixels[:, :, :-1]
-    return _with_axes(pixels)
-
-
-def _decode_jpeg(_path: Path, data: bytes) -> Decoded:
-    import imagecodecs
-
-    # libjpeg fills the rest of a cut file with grey and says nothing.
-    if data.find(b"\xff\xd9", _jpeg_scan_start(data)) < 0:
-        raise ValueError("the end of the JPEG data is missing")
-    return _with_axes(imagecodecs.jpeg_decode(data))
-
-
-def _jpeg_scan_start(data: bytes) -> int:
-    """Find the first scan behind the header segments, which may embed a whole preview."""
-    position = 2
-    while position + 4 <= len(data):
-        marker, length = struct.unpack_from(">HH", data, position)
-        if marker == 0xFFFF:  # fill bytes may precede a marker
-            position += 1
-            continue
-        if marker == 0xFFDA:
-            return position
-        position += 2 + length
-    raise ValueError("the JPEG header is cut off")
-
-
-def _decode_bitmap(_path: Path, data: bytes) -> Decoded:
-    return _with_axes(decode_bitmap(data))
-
-
-def _with_axes(pixels: NDArray[Any]) -> Decoded:
-    return pixels, "YX" if pixels.ndim == 2 else "YXC", None, None
-
-
-def _decode_tiff(path: Path, _data: bytes) -> Decoded:
-    with open_tiff(path) as tiff:
-        series = single_series(path, tiff)
-        pixels = series.asarray()
-        axes = _tiff_axes(path, series)
-        page = tiff.pages.first
-        pixels = _tiff_values(path, page, pixels)
-        pixels, axes = _without_alpha(page, *_expand_palette(page, pixels, axes))
-        return pixels, axes, _tiff_channels(tiff, pixels, axes), _pixel_size(tiff)
-
-
-def open_tiff(path: Path) -> TiffFile:
-    """Open a TIFF file and check that all of the data of its first page is there.
-
-    Raises
-    ------
-    ImageReadError
-        If the structure is broken or data is cut off.
-    """
-    import tifffile
-
-    try:
-        tiff = tifffile.TiffFile(path)
-    except Exception as error:  # tifffile raises many types on broken files
-        raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error}).") from error
-    try:
-        missing = _missing_data(tiff)
-    except Exception as error:
-        tiff.close()
-        raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error}).") from error
-    if missing is not None:
-        tiff.close()
-        raise ImageReadError(f"Cannot read {path}: the file is cut off or broken, {missing}.")
-    return tiff
-
-
-def _missing_data(tiff: TiffFile) -> str | None:
-    """Say which data of the first page is not in the file, which tifffile would fill with zeros."""
-    page = tiff.pages.first
-    size = tiff.filehandle.size
-    pieces = math.prod(page.chunked)
-    end = max(
-        (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0
-    )
-    # Some writers give the offset of the first strip only, and store the rest behind it.
-    if len(page.dataoffsets) == 1 < pieces and page.compression == 1:
-        end, pieces = page.dataoffsets[0] + page.nbytes, 1
-    if not page.dataoffsets or len(page.dataoffsets) < pieces:
-        return f"expected {pieces} pieces of data, but it has {len(page.dataoffsets)}"
-    if end > size:
-        return f"expected at least {end} bytes, but it has {size}"
-    return None
-
-
-def single_series(path: Path, tiff: TiffFile) -> TiffPageSeries:
-    """Return the one image in a TIFF file; the smaller levels of a pyramid do not count.
-
-    Raises
-    ------
-    ImageReadError
-        If there are several images.
-    """
-    if len(tiff.series) != 1:
+def _opened(path: Path, axes: str | None, pixel_size: PixelSize) -> Source:
+    data = b"" if path.is_dir() else first_bytes(path)
+    reader = next((r for r in READERS if r.knows(path, data)), None)
+    if reader is None:
+        names = ", ".join(r.name for r in READERS)
+        found = f"its first bytes are {data[:8]!r}" if data else "it is a folder"
         raise ImageReadError(
-            f"Cannot read {path}: expected one image, but the TIFF holds {len(tiff.series)} "
-            "separate ones. Save the one to use as a file of its own."
+            f"Cannot read {path}: expected an image ({names}), but {found}. Export it as TIFF."
         )
-    return tiff.series[0]
+    try:
+        source = reader.open(path, axes, pixel_size == "read")
+    except CellrimError:
+        raise
+    except Exception as error:  # decoders raise many types on broken files
+        raise _broken(path, error) from error
+    if 0 in source.shape:
+        source.close()
+        raise ImageReadError(f"Cannot read {path}: it has no pixels (shape {source.shape}).")
+    return source
 
 
-def _tiff_axes(path: Path, series: TiffPageSeries) -> str:
-    axes: str = series.axes
-    known = {"YX": "YX", "YXS": "YXC", "SYX": "CYX", "CYX": "CYX", "YXC": "YXC"}
-    if axes in known:
-        return known[axes]
-    sizes = ", ".join(f"{a} {n}" for a, n in zip(axes, series.shape, strict=True))
-    if axes in ("QYX", "IYX"):
-        raise ImageReadError(
-            f"Cannot read {path}: the TIFF is a stack of {series.shape[0]} pages, and nothing "
-            "says whether they are channels, slices or times. Save one plane, or save the "
-            "channels with axes metadata (ImageJ or OME, axes CYX)."
+def _stack(path: Path, source: Source, pixel_size: PixelSize) -> Stack:
+    several = [a for a in source.axes if a in PLANE_AXES and source.length(a) > 1]
+    channels = _channel_names(source)
+    calibration = source.calibration
+    if isinstance(pixel_size, int | float):
+        calibration = replace(calibration, pixel_size=float(pixel_size))
+
+    def read(index: Index) -> Image:
+        try:
+            pixels = to_yxc(*source.read(index))
+        except CellrimError:
+            raise
+        except Exception as error:  # decoders raise many types on broken files
+            raise _broken(path, error) from error
+        if pixels.dtype.kind not in "buif":
+            raise ImageReadError(
+                f"Cannot read {path}: expected real numbers, but it holds {pixels.dtype}."
+            )
+        return image_from_array(
+            pixels, axes="YXC", channels=channels, pixel_size=calibration.pixel_size
         )
-    raise ImageReadError(
-        f"Cannot read {path}: expected one plane with axes YX and channels, but got {axes} "
-        f"({sizes}). Save each plane as a file of its own."
+
+    return Stack(
+        "".join(several),
+        tuple(source.length(a) for a in several),
+        (source.length("Y"), source.length("X")),
+        channels,
+        read=read,
+        calibration=calibration,
     )
 
 
-def _tiff_values(path: Path, page: TiffPage, pixels: NDArray[Any]) -> NDArray[Any]:
-    """Turn white-is-zero around and refuse colour models that are no intensities."""
-    import tifffile
-
-    kinds = tifffile.PHOTOMETRIC
-    jpeg_colour = page.photometric == kinds.YCBCR and page.compression in (6, 7)
-    known = (kinds.MINISBLACK, kinds.MINISWHITE, kinds.RGB, kinds.PALETTE)
-    if page.photometric not in known and not jpeg_colour:
-        name = getattr(page.photometric, "name", page.photometric)
-        raise ImageReadError(
-            f"Cannot read {path}: expected grey or RGB, but the TIFF is {name}. Convert it to RGB."
-        )
-    if page.photometric != kinds.MINISWHITE:
-        return pixels
-    if pixels.dtype == np.bool_:
-        return ~pixels
-    if pixels.dtype.kind == "u":
-        bits = page.bitspersample
-        top = (1 << bits) - 1 if isinstance(bits, int) else np.iinfo(pixels.dtype).max
-        turned: NDArray[Any] = pixels.dtype.type(top) - pixels
-        return turned
-    return pixels  # floats and signed numbers have no white
+def _channel_names(source: Source) -> tuple[str, ...]:
+    count = math.prod(source.length(a) for a in "CS")
+    if source.channels is not None and len(source.channels) == count:
+        return source.channels
+    named = {1: ("grey",), 3: ("red", "green", "blue")}
+    return named.get(count, tuple(f"channel {i}" for i in range(count)))
 
 
-def _expand_palette(page: TiffPage, pixels: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
-    colours = page.colormap
-    if colours is None or page.photometric != 3 or axes != "YX":
-        return pixels, axes
-    # The TIFF standard wants 16-bit colours; some writers store 8-bit ones.
-    table = colours if colours.max() < 256 else colours >> 8
-    return np.ascontiguousarray(table.astype(np.uint8).T)[pixels], "YXC"
-
-
-def _without_alpha(page: TiffPage, pixels: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
-    import tifffile
-
-    alpha = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
-    if axes == "YX" or page.samplesperpixel < 2 or not page.extrasamples:
-        return pixels, axes
-    first_extra = page.samplesperpixel - len(page.extrasamples)
-    kept = [
-        c
-        for c in range(page.samplesperpixel)
-        if c < first_extra or page.extrasamples[c - first_extra] not in alpha
-    ]
-    return pixels[..., kept] if axes == "YXC" else pixels[kept], axes
-
-
-def _tiff_channels(tiff: TiffFile, pixels: NDArray[Any], axes: str) -> tuple[str, ...] | None:
-    """Channel names from OME metadata, where there is one for each channel."""
-    if axes == "YX" or not tiff.ome_metadata:
-        return None
-    count = pixels.shape[axes.index("C")]
-    names = re.findall(r"<(?:\w+:)?Channel\b[^>]*?\bName=\"([^\"]+)\"", tiff.ome_metadata)
-    return tuple(names) if len(names) == count and len(set(names)) == count else None
-
-
-def _pixel_size(tiff: TiffFile) -> float | None:
-    """Micrometres per pixel, or None where the file does not say it for certain.
-
-    The resolution tags of plain TIFF files are printing resolutions (72 or 96 to the inch) far
-    more often than they are sizes, so they do not count.
-    """
-    if tiff.ome_metadata:
-        size = [_ome_size(tiff.ome_metadata, axis) for axis in "XY"]
-    elif tiff.imagej_metadata:
-        unit = _MICROMETRES.get(str(tiff.imagej_metadata.get("unit", "")).lower())
-        tags = tiff.pages.first.tags
-        size = [_imagej_size(tags.get(f"{axis}Resolution"), unit) for axis in "XY"]
-    else:
-        return None
-    x, y = size
-    if x is None or y is None or abs(x - y) > 0.01 * x:
-        return None
-    return x
-
-
-def _ome_size(xml: str, axis: str) -> float | None:
-    found = re.search(rf"\bPhysicalSize{axis}=\"([^\"]+)\"", xml)
-    unit = re.search(rf"\bPhysicalSize{axis}Unit=\"([^\"]+)\"", xml)
-    factor = _MICROMETRES.get(unit.group(1)) if unit else 1.0  # the OME schema's default unit
-    if not found or factor is None:
-        return None
-    try:
-        value = float(found.group(1)) * factor
-    except ValueError:
-        return None
-    return value if 0 < value < np.inf else None
-
-
-def _imagej_size(tag: Any, unit: float | None) -> float | None:
-    if tag is None or unit is None:
-        return None
-    numerator, denominator = tag.value
-    return float(denominator / numerator * unit) if numerator and denominator else None
+def _broken(path: Path, error: Exception) -> ImageReadError:
+    return ImageReadError(f"Cannot read {path}: the file is broken ({error}).")

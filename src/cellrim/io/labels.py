@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.labels import Labels, as_labels
+from cellrim.core.stack import NOT_CALIBRATED, Calibration
 from cellrim.errors import ImageReadError, InputError
 from cellrim.io.atomic import atomic_path
-from cellrim.io.images import is_png, is_tiff, open_tiff, read_bytes, single_series
+from cellrim.io.files import is_png, is_tiff, read_bytes
+from cellrim.io.tiffs import open_tiff, single_series
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 
@@ -91,6 +94,67 @@ def write_labels(path: Path, labels: Labels) -> None:
             photometric="minisblack",
             metadata={"axes": "YX"},
         )
+
+
+def write_label_stack(
+    path: Path,
+    planes: Iterable[Labels],
+    *,
+    axes: str,
+    lengths: tuple[int, ...],
+    shape: tuple[int, int],
+    largest: int,
+    calibration: Calibration = NOT_CALIBRATED,
+) -> None:
+    """Write label images as one OME-TIFF with named axes, a plane at a time.
+
+    Parameters
+    ----------
+    path
+        Where to; the folder is created where missing.
+    planes
+        Label images ``YX``, the last of the axes fastest.
+    axes, lengths
+        Axes of the planes, such as ``TZ``, and how many there are along each.
+    shape
+        Height and width of each.
+    largest
+        The largest id: above 65535, uint32 is stored in place of uint16.
+    calibration
+        Pixel size and steps, written where they are known.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    import tifffile
+
+    dtype = np.dtype(np.uint32 if largest > np.iinfo(np.uint16).max else np.uint16)
+    stored = (plane.astype(dtype) for plane in planes)
+    with atomic_path(path) as partial:
+        tifffile.imwrite(
+            partial,
+            stored,
+            shape=(*lengths, *shape),
+            dtype=dtype,
+            ome=True,
+            compression="zlib",
+            predictor=True,
+            photometric="minisblack",
+            metadata={"axes": f"{axes}YX", **_ome_calibration(calibration)},
+        )
+
+
+def _ome_calibration(calibration: Calibration) -> dict[str, float | str]:
+    metadata: dict[str, float | str] = {}
+    edge, step = calibration.pixel_size, calibration.z_step
+    for axis, size in (("X", edge), ("Y", edge), ("Z", step)):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    if calibration.time_step is not None:
+        metadata |= {"TimeIncrement": calibration.time_step, "TimeIncrementUnit": "s"}
+    return metadata
 
 
 def _read_tiff(path: Path) -> NDArray[Any]:

@@ -83,7 +83,12 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Compute the maps of a batch."""
         fine = self.rim(image)
-        x = self.stem(fine)
+        x = self.shuffle(self.to_rim(self.body(self.stem(fine)))) + fine
+        maps: Tensor = self.head(self.refine(x))
+        return maps
+
+    def body(self, x: Tensor) -> Tensor:
+        """Go down and up again at half resolution and below."""
         skips = []
         for block in self.down:
             x = block(x)
@@ -92,9 +97,7 @@ class UNet(nn.Module):
         for squeeze, block in zip(reversed(self.squeeze), reversed(self.up), strict=True):
             x = nn.functional.interpolate(squeeze(x), scale_factor=2.0, mode="nearest")
             x = block(x + skips.pop())
-        x = self.shuffle(self.to_rim(x)) + fine
-        maps: Tensor = self.head(self.refine(x))
-        return maps
+        return x
 
 
 class Residual(nn.Module):

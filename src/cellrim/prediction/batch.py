@@ -6,17 +6,25 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from cellrim._version import __version__
+from cellrim.core.channels import Channel
+from cellrim.core.image import Image
+from cellrim.core.stack import Index, Projection, Stack
 from cellrim.errors import CellrimError, UsageError
-from cellrim.io.images import read_image
+from cellrim.io.images import PixelSize, collapse_grey, open_stack
+from cellrim.io.sources import check_asked_axes, check_pixel_size
+from cellrim.io.tracking import TRACKS_NAME, remove_ctc
 from cellrim.measure import summarise
+from cellrim.measure.tracks import LinkOptions
 from cellrim.prediction.inputs import DEFAULT_SAVE, OUTPUT_ENDINGS, Job
 from cellrim.prediction.records import (
     LINES_NAME,
@@ -31,7 +39,9 @@ from cellrim.prediction.records import (
 )
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
-from cellrim.prediction.tables import check_formats, remove_tables, write_tables
+from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
+from cellrim.prediction.streamed import Team, do_jobs
+from cellrim.prediction.tables import check_formats, check_kinds, remove_tables, write_tables
 from cellrim.representation.flow import DecodeOptions
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -49,13 +59,19 @@ class Request:
     diameter
         Typical cell diameter in pixels; estimated for each image where None.
     channels
-        Channels to use; all where None.
+        Channels to use, by number or name; all where None.
     save
         Kinds of results: keys of :data:`~cellrim.prediction.inputs.OUTPUT_ENDINGS`.
     min_confidence
         Cells of a lower confidence are left out, 0..1; the model card's where None.
     parquet
         Whether the tables of the run are written as Parquet too.
+    axes, pixel_size
+        As for :func:`~cellrim.io.images.read_image`.
+    project
+        How the slices of a stack become one plane; each is segmented where None.
+    track
+        Whether cells are linked over time.
 
     Raises
     ------
@@ -64,9 +80,13 @@ class Request:
     """
 
     diameter: float | None = None
-    channels: tuple[int, ...] | None = None
+    channels: tuple[Channel, ...] | None = None
     save: tuple[str, ...] = DEFAULT_SAVE
     min_confidence: float | None = None
+    axes: str | None = None
+    pixel_size: PixelSize = "read"
+    project: Projection | None = None
+    track: bool = False
     parquet: bool = False
 
     def __post_init__(self) -> None:
@@ -78,15 +98,24 @@ class Request:
             )
         if self.channels is not None and not _are_channels(self.channels):
             raise UsageError(
-                "Expected one to three different channel numbers from 0 on, but got "
-                f"{list(self.channels)}."
+                "Expected one to three different channels, by name or by number from 0 on, but "
+                f"got {list(self.channels)}."
             )
+        self._check_stack_options()
         unknown = [kind for kind in self.save if kind not in OUTPUT_ENDINGS]
         if unknown or not self.save:
             raise UsageError(
                 f"Expected what to save out of {', '.join(OUTPUT_ENDINGS)}, but got "
                 f"{', '.join(unknown) or 'nothing'}."
             )
+
+    def _check_stack_options(self) -> None:
+        if self.axes is not None:
+            check_asked_axes(self.axes)
+        if self.project not in (None, "max"):
+            raise UsageError(f"Expected the projection max, but got {self.project!r}.")
+        if not isinstance(self.pixel_size, str):
+            check_pixel_size(self.pixel_size)
 
     def decode_options(self, default: DecodeOptions) -> DecodeOptions:
         """Options of the model card with what is asked for in their place."""
@@ -165,7 +194,12 @@ def plan_run(
     return Plan(tuple(jobs), out, request, segmenter, done)
 
 
-def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report:
+def run(
+    plan: Plan,
+    *,
+    report: Callable[[Record], None] | None = None,
+    team: Team | None = None,
+) -> Report:
     """Segment every image of a plan that is not done.
 
     Parameters
@@ -174,6 +208,8 @@ def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report
         From :func:`plan_run`.
     report
         Called after each image.
+    team
+        Who does the work; this process where left out.
 
     Returns
     -------
@@ -185,22 +221,23 @@ def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report
     OutputError
         If the output folder cannot be written. An image that fails does not raise: its record
         says why.
+    ClusterError
+        If the workers are gone.
     """
     begun, clock = datetime.now(UTC), time.perf_counter()
     start_lines(plan.out, list(plan.done.values()))
     remove_tables(plan.out)
     asked = _request_hash(plan.segmenter, plan.request)
-    records = []
-    for job in plan.jobs:
-        record = plan.done.get(job.target.as_posix())
-        if record is None:
-            record = _do(job, plan, asked)
-            append_record(plan.out, record)
-            if report is not None:
-                report(record)
-        records.append(record)
-    write_tables(plan.out, records, parquet=plan.request.parquet)
-    result = Report(tuple(records), len(plan.done), time.perf_counter() - clock)
+    left = [job for job in plan.jobs if job.target.as_posix() not in plan.done]
+    records = dict(plan.done)
+    for record in do_jobs(plan, left, asked, do=_do, team=team or Team()):
+        append_record(plan.out, record)
+        records[record.target] = record
+        if report is not None:
+            report(record)
+    ordered = tuple(records[job.target.as_posix()] for job in plan.jobs)
+    write_tables(plan.out, ordered, parquet=plan.request.parquet)
+    result = Report(ordered, len(plan.done), time.perf_counter() - clock)
     finish(plan.out, _summary(plan, result, begun))
     return result
 
@@ -213,20 +250,13 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
     try:
         for path in outputs.values():  # results of an earlier run would not fit the new ones
             remove(path)
-        fingerprint = _fingerprint(job.source, asked)
-        with _Timed(seconds, "read"):
-            image = read_image(job.source)
-        with _Timed(seconds, "segment"):
-            result = plan.segmenter.segment(
-                image,
-                channels=plan.request.channels,
-                diameter=plan.request.diameter,
-                options=plan.request.decode_options(plan.segmenter.card.decode),
-            )
-        with _Timed(seconds, "save"):
+        remove_ctc(job.tracks(plan.out))
+        fingerprint = fingerprint_of(job.source, asked)
+        with _segmented(job, plan, seconds) as result, _Timed(seconds, "save"):
             _save(result, outputs, plan.request.save, name=job.target.name)
-            measured = "cells" in plan.request.save
-            summary = summarise(result.cells, image) if measured else {}
+            summary = _summed(result) if "cells" in plan.request.save else {}
+            if plan.request.track and isinstance(result, StackResult):
+                result.save_tracks(job.tracks(plan.out))
     except CellrimError as error:
         return Record(source=source, target=target, status="failed", error=str(error))
     except Exception as error:  # also MemoryError: one image must never stop the others
@@ -236,7 +266,7 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         source=source,
         target=target,
         status="ok",
-        outputs=tuple(outputs[k].relative_to(plan.out).as_posix() for k in plan.request.save),
+        outputs=tuple(p.relative_to(plan.out).as_posix() for p in _written(job, plan)),
         cells=result.count,
         diameter=round(result.diameter, 3),
         seconds=seconds,
@@ -245,9 +275,73 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
     )
 
 
-def _save(result: Result, outputs: Mapping[str, Path], kinds: Sequence[str], *, name: str) -> None:
+@contextmanager
+def _segmented(job: Job, plan: Plan, seconds: dict[str, float]) -> Iterator[Result | StackResult]:
+    """Give the cells of one file: of its only plane, or of a whole stack."""
+    asked = plan.request
+    with ExitStack() as opened:
+        with _Timed(seconds, "read"):
+            stack = opened.enter_context(
+                open_stack(job.source, axes=asked.axes, pixel_size=asked.pixel_size)
+            )
+            if asked.project is not None:
+                stack = stack.project(asked.project)
+            single = _only_plane(stack, asked)
+        with _Timed(seconds, "segment"):
+            if single is not None:
+                result: Result | StackResult = _segment_plane(plan, single, asked.diameter)
+            else:
+                result = opened.enter_context(
+                    segment_stack(
+                        stack,
+                        partial(_segment_plane, plan),
+                        diameter=asked.diameter,
+                        track=LinkOptions() if asked.track else None,
+                    )
+                )
+        yield result
+
+
+def _only_plane(stack: Stack, asked: Request) -> Image | None:
+    return collapse_grey(stack.read(Index())) if len(stack) == 1 and not asked.track else None
+
+
+def _segment_plane(plan: Plan, image: Image, diameter: float | None) -> Result:
+    return plan.segmenter.segment(
+        image,
+        channels=pick_channels(image, plan.request.channels),
+        diameter=diameter,
+        options=plan.request.decode_options(plan.segmenter.card.decode),
+    )
+
+
+def _written(job: Job, plan: Plan) -> list[Path]:
+    """Files that a run writes for an image."""
+    outputs = job.outputs(plan.out)
+    tracks = [job.tracks(plan.out) / TRACKS_NAME] if plan.request.track else []
+    return [*(outputs[kind] for kind in plan.request.save), *tracks]
+
+
+def _summed(result: Result | StackResult) -> dict[str, float | int | None]:
+    """Numbers of one plane; a stack has no size and no density of its own."""
+    return {} if isinstance(result, StackResult) else summarise(result.cells, result.image)
+
+
+def _save(
+    result: Result | StackResult, outputs: Mapping[str, Path], kinds: Sequence[str], *, name: str
+) -> None:
+    if isinstance(result, Result):
+        for kind in kinds:
+            result.save(kind, outputs[kind], name=name)
+        return
+    writers = {
+        "labels": result.save_labels,
+        "overlay": result.save_overlay,
+        "cells": result.save_cells,
+    }
+    check_kinds(kinds, able=tuple(writers), what="a stack")
     for kind in kinds:
-        result.save(kind, outputs[kind], name=name)
+        writers[kind](outputs[kind])
 
 
 class _Timed:
@@ -265,7 +359,7 @@ class _Timed:
 
 def _refuse_existing(jobs: Sequence[Job], out: Path) -> None:
     there = [out / name for name in (RUN_NAME, LINES_NAME)]
-    there += [path for job in jobs for path in job.outputs(out).values()]
+    there += [path for job in jobs for path in (*job.outputs(out).values(), job.tracks(out))]
     found = next((path for path in there if path.exists()), None)
     if found is not None:
         raise UsageError(
@@ -280,14 +374,20 @@ def _is_done(record: Record, job: Job, out: Path, asked: str) -> bool:
     if not record.outputs or not all((out / path).exists() for path in record.outputs):
         return False
     try:
-        return record.fingerprint == _fingerprint(job.source, asked)
+        return record.fingerprint == fingerprint_of(job.source, asked)
     except OSError:
         return False
 
 
-def _fingerprint(source: Path, asked: str) -> Fingerprint:
-    about = source.stat()
-    return Fingerprint(size=about.st_size, modified_ns=about.st_mtime_ns, request=asked)
+def fingerprint_of(source: Path, asked: str) -> Fingerprint:
+    """Size and time of a file, or of all files of an image that is a folder."""
+    files = [p for p in source.rglob("*") if p.is_file()] if source.is_dir() else [source]
+    about = [file.stat() for file in files]
+    return Fingerprint(
+        size=sum(a.st_size for a in about),
+        modified_ns=max((a.st_mtime_ns for a in about), default=0),
+        request=asked,
+    )
 
 
 def _request_hash(segmenter: Segmenter, request: Request) -> str:
@@ -306,6 +406,10 @@ def _options(request: Request) -> dict[str, object]:
         "channels": request.channels,
         "save": sorted(set(request.save)),
         "min_confidence": request.min_confidence,
+        "axes": request.axes,
+        "pixel_size": request.pixel_size,
+        "project": request.project,
+        "track": request.track,
     }
 
 
@@ -336,5 +440,6 @@ def _version_of(package: str) -> str | None:
         return None
 
 
-def _are_channels(channels: tuple[int, ...]) -> bool:
-    return 1 <= len(channels) <= 3 and min(channels) >= 0 and len(set(channels)) == len(channels)
+def _are_channels(channels: tuple[Channel, ...]) -> bool:
+    negative = any(isinstance(c, int) and c < 0 for c in channels)
+    return 1 <= len(channels) <= 3 and not negative and len(set(channels)) == len(channels)

@@ -11,13 +11,22 @@ from pathlib import Path, PurePath
 
 from cellrim.errors import UsageError
 from cellrim.io.exports import FORMATS
-from cellrim.io.images import IMAGE_SUFFIXES
+from cellrim.io.images import IMAGE_SUFFIXES, STACK_SUFFIXES, is_zarr
+from cellrim.io.tracking import is_ctc
 
 OUTPUT_ENDINGS = {kind: known.ending for kind, known in FORMATS.items()}
 """What a run can save for each image, and how the file's name goes on after the image's stem."""
 
 DEFAULT_SAVE = ("labels", "overlay", "cells")
 """What it saves where nothing is said."""
+
+TRACKS_ENDING = "_RES"
+"""End of the folder of an image's tracks, as the Cell Tracking Challenge names it."""
+
+_SUFFIXES = IMAGE_SUFFIXES + STACK_SUFFIXES
+_ZARR_SUFFIX = ".zarr"
+# Two-part suffixes of OME files, which no result should carry in its name.
+_DOUBLE_SUFFIX = ".ome"
 
 _MAGIC = frozenset("*?[")
 
@@ -47,6 +56,11 @@ class Job:
         """Return the path of each kind of result."""
         base = folder / self.target
         return {kind: base.with_name(base.name + end) for kind, end in OUTPUT_ENDINGS.items()}
+
+    def tracks(self, folder: Path) -> Path:
+        """Return the folder of the tracks."""
+        base = folder / self.target
+        return base.with_name(base.name + TRACKS_ENDING)
 
 
 def find_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[Job, ...]:
@@ -83,7 +97,7 @@ def find_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[Job, ...]:
     kept = _without_results(named, out)
     if not kept:
         raise UsageError(
-            f"Expected images ({', '.join(IMAGE_SUFFIXES)}), but found none in: "
+            f"Expected images ({', '.join((*_SUFFIXES, _ZARR_SUFFIX))}), but found none in: "
             f"{', '.join(map(str, inputs))}."
         )
     _check_unique(kept)
@@ -92,10 +106,10 @@ def find_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[Job, ...]:
 
 def _expand(given: str | Path, out: Path) -> Iterator[Job]:
     path = Path(given)
-    if path.is_dir():
+    if path.exists() and not _is_folder(path):
+        yield Job(path, _target(path, path.parent), path.parent, named=True)
+    elif path.is_dir():
         yield from _walk(path, path, out)
-    elif path.exists():
-        yield Job(path, PurePath(path.stem), path.parent, named=True)
     elif _MAGIC & set(str(given)):
         yield from _match(str(given), out)
     else:
@@ -106,14 +120,31 @@ def _walk(folder: Path, root: Path, out: Path) -> Iterator[Job]:
     skipped = out.resolve()
     for here, folders, files in os.walk(folder):
         at = Path(here)
+        for name in sorted(f for f in folders if not f.startswith(".") and not _is_folder(at / f)):
+            if name.lower().endswith(_ZARR_SUFFIX):
+                yield Job(at / name, _target(at / name, root), root)
         # The output folder may be the input folder itself; only what lies below is left out.
-        folders[:] = sorted(
-            f for f in folders if not f.startswith(".") and (at / f).resolve() != skipped
-        )
+        folders[:] = sorted(f for f in folders if _is_searched(at / f, skipped))
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
-                source = at / name
-                yield Job(source, source.relative_to(root).with_suffix(""), root)
+            if not name.startswith(".") and name.lower().endswith(_SUFFIXES):
+                yield Job(at / name, _target(at / name, root), root)
+
+
+def _is_searched(folder: Path, skipped: Path) -> bool:
+    if folder.name.startswith(".") or folder.resolve() == skipped:
+        return False
+    return _is_folder(folder) and not is_ctc(folder)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder with images, and not itself the folder of a zarr image."""
+    return path.is_dir() and not is_zarr(path) and path.suffix.lower() != _ZARR_SUFFIX
+
+
+def _target(source: Path, root: Path) -> PurePath:
+    """Path below the root, without the suffix, which may be a double one."""
+    target = source.relative_to(root).with_suffix("")
+    return target.with_suffix("") if target.suffix.lower() == _DOUBLE_SUFFIX else target
 
 
 def _match(pattern: str, out: Path) -> Iterator[Job]:
@@ -123,14 +154,15 @@ def _match(pattern: str, out: Path) -> Iterator[Job]:
     if not found:
         raise UsageError(f"Expected images, but nothing matches {pattern}.")
     for path in found:
-        if path.is_dir() and "**" not in pattern:
+        if _is_folder(path) and "**" not in pattern:
             yield from _walk(path, root, out)
         elif _is_image(path) and not _is_below(path, out, root):
-            yield Job(path, path.relative_to(root).with_suffix(""), root)
+            yield Job(path, _target(path, root), root)
 
 
 def _is_image(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES)
+    suffixes = _SUFFIXES if path.is_file() else (_ZARR_SUFFIX,)
+    return path.name.lower().endswith(suffixes)
 
 
 def _is_below(path: Path, out: Path, root: Path) -> bool:

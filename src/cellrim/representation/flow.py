@@ -80,7 +80,7 @@ def encode(labels: Labels, canonical_diameter: float) -> NDArray[np.float32]:
         background; the flow has length 1 in cells, except at the centre of each, where it is 0.
     """
     maps = np.zeros((len(MAPS), *labels.shape), np.float32)
-    pieces = _pieces(labels)
+    pieces = pieces_of(labels)
     foreground = pieces > 0
     maps[0] = np.where(foreground, _SURE_LOGIT, -_SURE_LOGIT)
     if not foreground.any():
@@ -95,7 +95,7 @@ def encode(labels: Labels, canonical_diameter: float) -> NDArray[np.float32]:
     return maps
 
 
-def _pieces(labels: Labels) -> Labels:
+def pieces_of(labels: Labels) -> Labels:
     """Label each connected piece of each instance with an id of its own, without the specks."""
     pieces: Labels = connected_components(  # type: ignore[no-untyped-call]
         labels, connectivity=2
@@ -150,7 +150,7 @@ def _centres(pieces: Labels, nodes: NDArray[np.intp]) -> NDArray[np.int32]:
     count = np.maximum(np.bincount(ids), 1)
     centre_y = np.bincount(ids, weights=y) / count
     centre_x = np.bincount(ids, weights=x) / count
-    to_rim = ndimage.distance_transform_edt(~_rim(pieces)).ravel()[nodes]
+    to_rim = ndimage.distance_transform_edt(~rim_of(pieces)).ravel()[nodes]
     key = np.hypot(y - centre_y[ids], x - centre_x[ids]) - 2 * to_rim
     order = np.lexsort((key, ids))
     first = np.r_[True, np.diff(ids[order]) > 0]
@@ -158,7 +158,7 @@ def _centres(pieces: Labels, nodes: NDArray[np.intp]) -> NDArray[np.int32]:
     return result
 
 
-def _rim(pieces: Labels) -> NDArray[np.bool_]:
+def rim_of(pieces: Labels) -> NDArray[np.bool_]:
     """Pixels with a 4-neighbour outside of their own piece; beyond the frame counts as inside."""
     rim = np.zeros(pieces.shape, bool)
     vertical = pieces[1:] != pieces[:-1]
@@ -248,14 +248,13 @@ def decode(maps: NDArray[np.float32], options: DecodeOptions | None = None) -> L
         int32, axes ``YX``, ids 1..n without gaps.
     """
     options = options or DecodeOptions()
-    logit = np.log(options.foreground_threshold) - np.log1p(-options.foreground_threshold)
-    foreground = maps[0] > logit
+    foreground = foreground_of(maps, options)
     labels = np.zeros(foreground.shape, np.int32)
     nodes = np.flatnonzero(foreground)
     if len(nodes) == 0:
         return labels
-    ends = _follow(_next_node(maps, foreground, nodes))
-    ids = _group_ends(ends, nodes, foreground.shape, options.sink_radius)
+    ends = path_ends(maps, foreground, nodes)
+    ids = group_sinks(ends, nodes, foreground.shape, options.sink_radius)
     keep = np.bincount(ids) >= options.min_area
     keep[0] = False
     labels.ravel()[nodes] = np.where(keep[ids], ids, 0)
@@ -264,7 +263,21 @@ def decode(maps: NDArray[np.float32], options: DecodeOptions | None = None) -> L
     return relabel(labels)
 
 
-def _next_node(
+def foreground_of(maps: NDArray[np.float32], options: DecodeOptions) -> NDArray[np.bool_]:
+    """Mark the pixels that belong to a cell."""
+    logit = np.log(options.foreground_threshold) - np.log1p(-options.foreground_threshold)
+    result: NDArray[np.bool_] = maps[0] > logit
+    return result
+
+
+def path_ends(
+    maps: NDArray[np.float32], foreground: NDArray[np.bool_], nodes: NDArray[np.intp]
+) -> NDArray[np.int32]:
+    """Index into ``nodes`` (flat foreground pixels) of where the path of each of them ends."""
+    return follow(next_node(maps, foreground, nodes))
+
+
+def next_node(
     maps: NDArray[np.float32], foreground: NDArray[np.bool_], nodes: NDArray[np.intp]
 ) -> NDArray[np.int32]:
     """Index into ``nodes`` of the pixel one step down the flow; itself if that is background."""
@@ -283,19 +296,20 @@ def _next_node(
     return np.where(target >= 0, target, np.arange(len(nodes), dtype=np.int32))
 
 
-def _follow(step: NDArray[np.int32]) -> NDArray[np.int32]:
+def follow(step: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Where the path from each node ends, given where one step leads."""
     for _ in range(_DOUBLINGS):
         step = step[step]
     return step
 
 
-def _group_ends(
+def group_sinks(
     ends: NDArray[np.int32],
     nodes: NDArray[np.intp],
     shape: tuple[int, ...],
     radius: int,
 ) -> NDArray[np.int32]:
-    """Id 1..n for each node: paths whose ends lie close together are one cell."""
+    """Id 1..n for each path, by the node it ends at: paths that end close together are one cell."""
     sinks = np.zeros(shape, bool)
     sinks.ravel()[nodes[ends]] = True
     if radius > 0:
@@ -332,11 +346,19 @@ def confidence(maps: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]
     count = int(ids.max()) + 1 if ids.size else 1
     inside = np.flatnonzero(ids)
     ids = ids[inside]
-    flat = maps.reshape(len(maps), -1)[:, inside]
     area = np.maximum(np.bincount(ids, minlength=count), 1)
-    probability = 1 / (1 + np.exp(-flat[0]))
-    length = np.minimum(np.hypot(flat[1], flat[2]), 1)
+    probability, length = pixel_confidence(maps, inside)
     mean_probability = np.bincount(ids, weights=probability, minlength=count) / area
     mean_length = np.bincount(ids, weights=length, minlength=count) / area
     result: NDArray[Any] = (mean_probability * mean_length)[1:]
     return result.astype(np.float32)
+
+
+def pixel_confidence(
+    maps: NDArray[np.float32], at: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Foreground probability and length of the flow, both 0..1, of the pixels at flat indices."""
+    flat = maps.reshape(len(maps), -1)[:, at]
+    probability: NDArray[np.float32] = 1 / (1 + np.exp(-flat[0]))
+    length: NDArray[np.float32] = np.minimum(np.hypot(flat[1], flat[2]), 1)
+    return probability, length

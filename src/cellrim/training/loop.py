@@ -23,7 +23,7 @@ from cellrim.models.registry import ModelFolder
 from cellrim.models.restore import measure_statistics, restore
 from cellrim.models.unet import UNet, UNetShape
 from cellrim.training.checkpoint import Checkpoint, State, read_checkpoint, write_checkpoint
-from cellrim.training.losses import map_loss, overlap_counts
+from cellrim.training.losses import Losses, map_loss, overlap_counts
 from cellrim.training.patches import PatchSource
 from cellrim.training.recipe import Recipe
 from cellrim.training.store import Index
@@ -93,15 +93,14 @@ class Trainer:
     def __init__(self, recipe: Recipe, packed: Path, index: Index, *, limits: Limits) -> None:
         self.recipe = recipe
         self._limits = limits
-        self._source = PatchSource(recipe, packed, index)
+        self._source = self._make_source(packed, index)
         self.rank = int(os.environ.get("RANK", "0"))
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self.device = choose_device(limits.device)
         self._half = half_precision(self.device)
         torch.manual_seed(recipe.training.seed)
-        shape = UNetShape(recipe.model.widths, recipe.model.rim)
-        self.model = _channels_last(UNet(shape).to(self.device))
-        self.average = _channels_last(UNet(shape).to(self.device))
+        self.model = _channels_last(self._make_network().to(self.device))
+        self.average = _channels_last(self._make_network().to(self.device))
         self.average.load_state_dict(self.model.state_dict())
         self._parallel: nn.Module = self.model
         if self.world > 1:
@@ -116,6 +115,17 @@ class Trainer:
         self.best_model: State = {}
         self.history: list[dict[str, float]] = []
         self.started_from: str | None = None
+
+    # ------------------------------------------------------------------ parts
+
+    def _make_source(self, packed: Path, index: Index) -> PatchSource:
+        return PatchSource(self.recipe, packed, index)
+
+    def _make_network(self) -> UNet:
+        return UNet(UNetShape(self.recipe.model.widths, self.recipe.model.rim))
+
+    def _losses(self, maps: Tensor, kind: Tensor, target: Tensor) -> Losses:
+        return map_loss(maps, kind, target, self.recipe.training)
 
     # ------------------------------------------------------------------ state
 
@@ -236,6 +246,11 @@ class Trainer:
                     break
         return self.progress >= 1
 
+    def judge_start(self, observer: Observer) -> None:
+        """Validate the weights training begins with, as epoch 0: the mark to beat."""
+        if self.rank == 0:
+            self._judge(observer, {"epoch": 0.0, "patches": 0.0, "minutes": 0.0})
+
     def try_steps(self, count: int) -> None:
         """Take a few steps without writing anything, to see that they work."""
         tally = _Tally(self.device)
@@ -262,7 +277,7 @@ class Trainer:
             group["lr"] = self._rate()
         with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
             maps = self._parallel(image.contiguous(memory_format=torch.channels_last))
-        losses = map_loss(maps, kind, target, self.recipe.training)
+        losses = self._losses(maps, kind, target)
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(losses.total))
         self._scaler.unscale_(self._optimiser)
@@ -298,12 +313,15 @@ class Trainer:
         if self.rank != 0:
             return
         row = {
-            "epoch": float(len(self.history) + 1),
+            "epoch": (self.history[-1]["epoch"] if self.history else 0.0) + 1,
             "patches": float(self.patches),
             "minutes": self.seconds / 60,
             "learning_rate": self._rate(),
             **tally.means(),
         }
+        self._judge(observer, row)
+
+    def _judge(self, observer: Observer, row: dict[str, float]) -> None:
         score = observer.epoch(self.average, row)
         row["score"] = score
         self.history.append(row)

@@ -65,6 +65,9 @@ class PatchSource:
         If a data set of the recipe has no training image in the index.
     """
 
+    targets = 3
+    """Number of target maps of a patch."""
+
     def __init__(self, recipe: Recipe, folder: Path, index: Index) -> None:
         self._recipe = recipe
         self._folder = folder
@@ -86,7 +89,8 @@ class PatchSource:
         if rng.random() < settings.empty:
             image = empty_image(size, rng)
             kind = np.zeros((size, size), np.int8)
-            return Patch(image.transpose(2, 0, 1), kind, np.zeros((3, size, size), np.float32))
+            nothing = np.zeros((self.targets, size, size), np.float32)
+            return Patch(image.transpose(2, 0, 1), kind, nothing)
         source = int(rng.choice(len(self._groups), p=self._chances))
         group = self._groups[source]
         sample = group[int(rng.integers(len(group)))]
@@ -98,7 +102,7 @@ class PatchSource:
     def _cut(
         self, sample: PackedSample, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.int8], NDArray[np.float32]]:
-        maps = _open(maps_file(self._folder, sample.key))
+        maps = _open(self._maps_file(sample))
         canonical = self._recipe.model.canonical_diameter
         zoom = 2.0 ** self._octaves(rng)
         if sample.diameter > 0:
@@ -110,10 +114,25 @@ class PatchSource:
         level = int(np.clip(np.floor(np.log2(1 / zoom) + 0.25), 0, sample.levels - 1))
         pixels = _open(image_file(self._folder, sample.key, level))
         image = bilinear(pixels, (where + 0.5) / 2**level - 0.5)
-        kind, target = nearest_maps(maps, where, turn)
-        target[2] += np.float32(np.log2(zoom / canonical))
-        target[2][kind != CELL] = 0
+        kind, target = self._target(maps, where, turn, zoom=zoom)
+        target[-1] += np.float32(np.log2(zoom / canonical))
+        target[-1][kind != CELL] = 0
         return image, kind, target
+
+    def _maps_file(self, sample: PackedSample) -> Path:
+        return maps_file(self._folder, sample.key)
+
+    def _target(
+        self,
+        maps: NDArray[np.generic],
+        where: NDArray[np.float32],
+        turn: NDArray[np.float64],
+        *,
+        zoom: float,
+    ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """Kind (P, P) and target maps (targets, P, P) of a patch, the last log2 of the diameter."""
+        del zoom  # a unit flow has no length to zoom
+        return nearest_maps(maps, where, turn)
 
     def _octaves(self, rng: np.random.Generator) -> float:
         settings = self._recipe.augmentation
@@ -193,10 +212,7 @@ def nearest_maps(
     maps
         float32 ``(3, P, P)``: flow y, flow x, log2(diameter in packed pixels).
     """
-    height, width = maps.shape[:2]
-    y, x = np.rint(where[0]).astype(np.intp), np.rint(where[1]).astype(np.intp)
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    picked = maps[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
+    picked, inside = nearest(maps, where)
     kind = np.where(inside, picked[..., 0], IGNORE).astype(np.int8)
     flow = picked[..., 1:3].astype(np.float32) / np.float32(FLOW_UNIT)
     out = np.empty((3, *kind.shape), np.float32)
@@ -205,3 +221,13 @@ def nearest_maps(
     out[1] = flow[..., 0] * turn[0, 1] + flow[..., 1] * turn[1, 1]
     out[2] = picked[..., 3].astype(np.float32) / np.float32(OCTAVE_UNIT)
     return kind, out
+
+
+def nearest(
+    maps: NDArray[np.generic], where: NDArray[np.float32]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Pick maps ``(Y, X, C)`` at coordinates ``(2, P, P)``, and say which are inside the frame."""
+    height, width = maps.shape[:2]
+    y, x = np.rint(where[0]).astype(np.intp), np.rint(where[1]).astype(np.intp)
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    return maps[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)], inside

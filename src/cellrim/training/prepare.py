@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.image import Image
-from cellrim.core.labels import median_diameter, relabel
+from cellrim.core.labels import Labels, median_diameter, relabel
 from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.datasets import open_dataset
@@ -173,9 +173,9 @@ def _first_of_each(
 def _pack(sample: Sample, folder: Path, *, part: str, canonical: float) -> PackedSample:
     assert sample.read_truth is not None
     image, truth = sample.read_image(), sample.read_truth()
-    key = hashlib.sha256(f"{sample.dataset}/{sample.name}".encode()).hexdigest()[:20]
+    key = sample_key(sample)
     diameter = median_diameter(truth.labels)
-    factor = min(1.0, LARGEST_PACKED * canonical / diameter) if diameter > 0 else 1.0
+    factor = packed_factor(diameter, canonical)
     levels = 0
     if part == "validation":
         write_truth(truth_file(folder, key), image, truth)
@@ -196,6 +196,16 @@ def _pack(sample: Sample, folder: Path, *, part: str, canonical: float) -> Packe
         diameter=diameter * factor if diameter > 0 else 0.0,
         levels=levels,
     )
+
+
+def sample_key(sample: Sample) -> str:
+    """Name of a sample's packed files."""
+    return hashlib.sha256(f"{sample.dataset}/{sample.name}".encode()).hexdigest()[:20]
+
+
+def packed_factor(diameter: float, canonical: float) -> float:
+    """Factor by which a sample is made smaller when it is packed; NaN diameters count as small."""
+    return min(1.0, LARGEST_PACKED * canonical / diameter) if diameter > 0 else 1.0
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
@@ -225,6 +235,20 @@ def packed_maps(truth: Truth, factor: float) -> NDArray[np.int8]:
         int8, axes ``YXC``: class (background, cell, ignore), flow y, flow x in 1/127, and
         log2 of the cell's diameter in packed pixels in 1/16.
     """
+    labels, ignore = packed_labels(truth, factor)
+    maps = encode(labels, 1.0)
+    out = np.empty((*labels.shape, 4), np.int8)
+    out[..., 0] = np.where(maps[0] > 0, CELL, BACKGROUND)
+    if ignore is not None:
+        out[ignore & (maps[0] <= 0), 0] = IGNORE
+    out[..., 1] = np.rint(maps[1] * FLOW_UNIT)
+    out[..., 2] = np.rint(maps[2] * FLOW_UNIT)
+    out[..., 3] = np.clip(np.rint(maps[3] * OCTAVE_UNIT), -127, 127)
+    return out
+
+
+def packed_labels(truth: Truth, factor: float) -> tuple[Labels, NDArray[np.bool_] | None]:
+    """Return labels (ids 1..n) and ignored pixels at the packed scale, by the nearest pixel."""
     labels, ignore = truth.labels, truth.ignore
     if factor < 1:
         shape = scaled_shape((labels.shape[0], labels.shape[1]), factor)
@@ -234,12 +258,4 @@ def packed_maps(truth: Truth, factor: float) -> NDArray[np.int8]:
         )
         labels = labels[np.ix_(rows, columns)]
         ignore = None if ignore is None else ignore[np.ix_(rows, columns)]
-    maps = encode(relabel(labels), 1.0)
-    out = np.empty((*labels.shape, 4), np.int8)
-    out[..., 0] = np.where(maps[0] > 0, CELL, BACKGROUND)
-    if ignore is not None:
-        out[ignore & (maps[0] <= 0), 0] = IGNORE
-    out[..., 1] = np.rint(maps[1] * FLOW_UNIT)
-    out[..., 2] = np.rint(maps[2] * FLOW_UNIT)
-    out[..., 3] = np.clip(np.rint(maps[3] * OCTAVE_UNIT), -127, 127)
-    return out
+    return relabel(labels), ignore

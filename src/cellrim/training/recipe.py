@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.errors import RecipeError
+from cellrim.representation.calibration import Calibration
+from cellrim.representation.flow import DecodeOptions
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -93,6 +95,15 @@ class ValidationPart(_Part):
     """Images of each set in the validations on the way; the last one takes all."""
 
 
+class DecodePart(_Part):
+    """How maps become instances in validation, and whether better options are searched for."""
+
+    options: DecodeOptions = DecodeOptions()
+    calibration: Calibration = Calibration()
+    search: bool = True
+    """Find both on all validation images at the end; else they are taken as they are."""
+
+
 class CardPart(_Part):
     """What the model card says beside what training finds out."""
 
@@ -109,6 +120,7 @@ class Recipe(_Part):
     training: TrainingPart = TrainingPart()
     augmentation: AugmentationPart = AugmentationPart()
     validation: ValidationPart = ValidationPart()
+    decode: DecodePart = DecodePart()
     card: CardPart = CardPart()
 
     @model_validator(mode="after")

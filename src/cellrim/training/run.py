@@ -23,6 +23,7 @@ from cellrim.models.card import CARD_NAME, ONNX_NAME, ModelCard, TrainingSet, sh
 from cellrim.models.export import export_onnx, largest_difference
 from cellrim.models.registry import find_model
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
+from cellrim.training.calibrate import fit_calibration, judge_predictions
 from cellrim.training.checkpoint import Checkpoint, read_checkpoint
 from cellrim.training.loop import CHECKPOINT, Limits, Trainer
 from cellrim.training.prepare import data_root, prepare
@@ -34,6 +35,7 @@ from cellrim.training.validate import (
     by_set,
     choose,
     draft_card,
+    intervals_by_set,
     overall,
     predict_all,
     score_predictions,
@@ -113,9 +115,15 @@ class Progress:
         names = "  ".join(f"{s.name} {s.values['ap50']:.2f}" for s in sets)
         self.say(
             f"epoch {row['epoch']:.0f}: {row['patches']:.0f} patches, {row['minutes']:.0f} min, "
-            f"loss {row['loss']:.3f}, Dice {row['train_dice']:.3f}/{row['val_dice']:.3f}, "
+            f"{_losses(row)}Dice {row['val_dice']:.3f}, "
             f"AP50 {row['val_ap50']:.3f}, mAP {row['val_map']:.3f} | {names}"
         )
+
+
+def _losses(row: dict[str, float]) -> str:
+    if "loss" not in row:  # epoch 0, before any training
+        return ""
+    return f"loss {row['loss']:.3f}, training Dice {row['train_dice']:.3f}, "
 
 
 class _Validating:
@@ -209,7 +217,10 @@ def train(
     if trainer.rank == 0:
         with atomic_path(places.run / RECIPE) as partial:
             partial.write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
-    finished = trainer.run(places.run, _Validating(trainer, index, places, progress=progress))
+    observer = _Validating(trainer, index, places, progress=progress)
+    if start_from is not None and not resume:
+        trainer.judge_start(observer)
+    finished = trainer.run(places.run, observer)
     if trainer.rank != 0:
         return None
     if not finished:
@@ -267,14 +278,26 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     model.load_state_dict(candidates[best[0]])
     segmenter = segmenter_of(recipe, model)
     predictions = predict_all(segmenter, places.packed_folder, samples)
-    options, score = search_options(segmenter, places.packed_folder, predictions, say=progress.say)
-    progress.say(f"decode options {options}: score {score:.4f}")
+    options = recipe.decode.options
+    if recipe.decode.search:
+        options, score = search_options(
+            segmenter, places.packed_folder, predictions, say=progress.say
+        )
+        progress.say(f"decode options {options}: score {score:.4f}")
     images = score_predictions(segmenter, places.packed_folder, predictions, options=options)
+    calibration = recipe.decode.calibration
+    if recipe.decode.search:
+        judged = judge_predictions(segmenter, places.packed_folder, predictions, options=options)
+        calibration, error = fit_calibration(judged)
+        progress.say(f"{calibration}: expected calibration error {error:.4f} on unseen images")
     sets = by_set(images)
     folder = places.run / MODEL
     card = draft_card(recipe, model, options=options)
     export_onnx(model, folder / ONNX_NAME)
     card = _complete(card, recipe, index, folder, sets=sets, state=state)
+    card = card.model_copy(
+        update={"intervals": intervals_by_set(images), "calibration": calibration}
+    )
     write_card(folder / CARD_NAME, card)
     difference = _compare(model, folder, card, places, index)
     progress.say(f"ONNX against torch, largest differences: {difference}")

@@ -12,6 +12,7 @@ from cellrim.core.image import Image
 from cellrim.core.labels import Labels
 from cellrim.datasets.base import Truth
 from cellrim.evaluation import Counts, count_boxes, count_image, scores
+from cellrim.evaluation.intervals import summarise
 from cellrim.models.card import ModelCard
 from cellrim.models.unet import TorchBackend, UNet
 from cellrim.prediction.segmenter import Prediction, Segmenter
@@ -19,6 +20,8 @@ from cellrim.representation.flow import DecodeOptions
 from cellrim.training.recipe import Recipe
 from cellrim.training.store import Index, PackedSample, read_truth, truth_file
 
+INSTANCE_METRICS = ("ap50", "ap75", "ap90", "map", "f1")
+PIXEL_METRICS = ("dice", "iou")
 UNKNOWN_HASH = "0" * 64
 # Below the first of these a network sees a cell here and there in nothing but noise (up to 0.38).
 LEAST_CONFIDENCES = (0.4, 0.45, 0.5, 0.55)
@@ -60,7 +63,7 @@ def draft_card(recipe: Recipe, model: UNet, *, options: DecodeOptions | None = N
         canonical_diameter=recipe.model.canonical_diameter,
         stride=model.shape.stride,
         halo=model.shape.halo,
-        decode=options or DecodeOptions(),
+        decode=options or recipe.decode.options,
         sha256=UNKNOWN_HASH,
     )
 
@@ -139,16 +142,32 @@ def _pool(name: str, members: list[ImageScore]) -> SetScore:
     pixels = scores(_total([m.counts for m in members]))
     boxes = [m.boxes for m in members if m.boxes is not None]
     instances = scores(_total(boxes)) if boxes else pixels
-    values = {
-        "ap50": instances.ap50,
-        "ap75": instances.ap75,
-        "ap90": instances.ap90,
-        "map": instances.map,
-        "f1": instances.f1,
-        "dice": pixels.dice,
-        "iou": pixels.iou,
-    }
+    values = {name: float(getattr(instances, name)) for name in INSTANCE_METRICS}
+    values |= {name: float(getattr(pixels, name)) for name in PIXEL_METRICS}
     return SetScore(name, len(members), values, bool(boxes))
+
+
+def intervals_by_set(images: Iterable[ImageScore]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Bootstrap the metrics of each set over its images: 95 % intervals, low and high.
+
+    Sets of one image have none, nor have metrics that are not measured.
+    """
+    groups: dict[str, list[ImageScore]] = {}
+    for image in images:
+        groups.setdefault(image.set_name, []).append(image)
+    return {name: _intervals(members) for name, members in groups.items() if len(members) > 1}
+
+
+def _intervals(members: list[ImageScore]) -> dict[str, tuple[float, float]]:
+    pixels = summarise([m.counts for m in members]).pooled
+    boxes = [m.boxes for m in members if m.boxes is not None]
+    instances = summarise(boxes).pooled if boxes else pixels
+    found = {n: instances[n] for n in INSTANCE_METRICS} | {n: pixels[n] for n in PIXEL_METRICS}
+    return {
+        name: (round(i.low, 4), round(i.high, 4))
+        for name, i in found.items()
+        if np.isfinite(i.low) and np.isfinite(i.high)
+    }
 
 
 def _total(counts: Sequence[Counts]) -> Counts:

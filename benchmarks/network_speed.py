@@ -1,0 +1,285 @@
+"""Ways to run the network: ONNX Runtime or OpenVINO, fp32, bf16 or int8; time and accuracy.
+
+Usage: CELLRIM_DATA=path/to/data python benchmarks/network_speed.py [--model general] [--diameter]
+           [--calibration 48] [--per-set N] [--rounds 9] [--keep FOLDER] [--only NAMES]
+
+CPU-seconds (user and system, one thread) per megapixel of network input, medians of runs in turn;
+then mAP on every validation set through the whole predictor, and the largest loss against fp32,
+which may be 0.005. int8 is static: ranges of activations from real training images (brought to the
+canonical scale), weights per channel. "int8 body" leaves the layers at full resolution (the first,
+and the last three) in float. Extras ``bench`` and ``train``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+from shared import Table, by_set, interleaved, recipe_samples, truth_of
+
+from cellrim.core.labels import median_diameter
+from cellrim.core.normalise import measure_range, normalise, to_network
+from cellrim.core.resize import resize, scaled_shape
+from cellrim.datasets.base import Sample
+from cellrim.evaluation import Counts, scores
+from cellrim.models.registry import ModelFolder, find_model
+from cellrim.prediction import Segmenter
+from cellrim.training.validate import score_image
+
+EDGE = 512
+MOST_LOST = 0.005
+SEED = 0
+_TILE = 256
+
+Batch = NDArray[np.float32]
+
+
+class Backend(Protocol):
+    def predict(self, batch: Batch) -> Batch: ...
+
+
+def main() -> None:
+    options = arguments()
+    folder = find_model(options.model)
+    with tempfile.TemporaryDirectory() as scratch:
+        keep = options.keep or Path(scratch)
+        backends = make_backends(folder, keep, options)
+        speed(backends, options.rounds)
+        accuracy(backends, folder, options)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="general")
+    parser.add_argument("--diameter", action="store_true", help="give the true median diameter")
+    parser.add_argument("--calibration", type=int, default=48, help="training images for int8")
+    parser.add_argument("--per-set", type=int, help="validation images of each set; all")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--keep", type=Path, help="folder to keep the quantised networks in")
+    parser.add_argument("--only", default="", help="names, separated by commas")
+    return parser.parse_args()
+
+
+def make_backends(
+    folder: ModelFolder, keep: Path, options: argparse.Namespace
+) -> dict[str, Backend]:
+    keep.mkdir(parents=True, exist_ok=True)
+    plain, whole, body = (keep / f"{n}.onnx" for n in ("fp32", "int8", "int8_body"))
+    if not plain.is_file():
+        onnx.save(float_weights(onnx.load(folder.network)), plain)
+    for path, spared in ((whole, False), (body, True)):
+        if not path.is_file():
+            batches = list(calibration_batches(folder, options.calibration))
+            quantise(plain, path, batches, spare_full_resolution=spared)
+    makers: dict[str, Any] = {
+        "ONNX Runtime fp32": lambda: Onnx(plain),
+        "ONNX Runtime int8": lambda: Onnx(whole),
+        "ONNX Runtime int8 body": lambda: Onnx(body),
+        "OpenVINO fp32": lambda: OpenVino(plain, "f32"),
+        "OpenVINO bf16": lambda: OpenVino(plain, "bf16"),
+        "OpenVINO int8": lambda: OpenVino(whole, "f32"),
+        "OpenVINO int8 body": lambda: OpenVino(body, "f32"),
+    }
+    wanted = [n for n in options.only.split(",") if n] or list(makers)
+    backends: dict[str, Backend] = {}
+    for name in wanted:
+        try:
+            backends[name] = makers[name]()
+        except (ImportError, NotHereError) as error:
+            print(f"left out: {name}: {error}")
+    return backends
+
+
+# ------------------------------------------------------------------ quantise
+
+
+def float_weights(model: Any) -> Any:
+    """Undo the half-size storage of weights: float16 behind a Cast becomes float32."""
+    graph = model.graph
+    weights = {w.name: w for w in graph.initializer}
+    kept = []
+    for node in graph.node:
+        weight = weights.get(node.input[0]) if node.op_type == "Cast" else None
+        if weight is None or weight.data_type != TensorProto.FLOAT16:
+            kept.append(node)
+            continue
+        values = numpy_helper.to_array(weight).astype(np.float32)
+        weight.CopyFrom(numpy_helper.from_array(values, node.output[0]))
+    del graph.node[:]
+    graph.node.extend(kept)
+    onnx.checker.check_model(model)
+    return model
+
+
+def calibration_batches(folder: ModelFolder, count: int) -> Iterator[Batch]:
+    """Training images, drawn evenly over the sets, at the canonical scale: one tile of each."""
+    rng = np.random.default_rng(SEED)
+    groups = list(by_set(recipe_samples("train")).values())
+    for number in range(count):
+        group = groups[number % len(groups)]
+        yield one_tile(group[int(rng.integers(len(group)))], folder, rng)
+
+
+def one_tile(sample: Sample, folder: ModelFolder, rng: np.random.Generator) -> Batch:
+    pixels = sample.read_image().pixels
+    diameter = median_diameter(truth_of(sample).labels)
+    factor = folder.card.canonical_diameter / diameter if diameter > 0 else 1.0
+    size = scaled_shape((pixels.shape[0], pixels.shape[1]), factor)
+    small = to_network(resize(normalise(pixels, measure_range(pixels)), size))
+    pad = [(0, max(0, _TILE - n)) for n in size]
+    small = np.pad(small, (*pad, (0, 0)), mode="symmetric")
+    y, x = (int(rng.integers(n - _TILE + 1)) for n in small.shape[:2])
+    tile = small[y : y + _TILE, x : x + _TILE]
+    return np.ascontiguousarray(np.moveaxis(tile, 2, 0)[np.newaxis], dtype=np.float32)
+
+
+def quantise(plain: Path, path: Path, batches: list[Batch], *, spare_full_resolution: bool) -> None:
+    """Write a static int8 network (QDQ, weights per channel) calibrated on real images."""
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter(batches)
+
+        def get_next(self) -> dict[str, Batch] | None:
+            batch = next(self._left, None)
+            return None if batch is None else {"image": batch}
+
+    ready = path.with_suffix(".ready.onnx")
+    quant_pre_process(plain, ready, skip_symbolic_shape=True)
+    spared = full_resolution_layers(ready) if spare_full_resolution else []
+    quantize_static(
+        ready,
+        path,
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv", "Add", "Relu"],
+        nodes_to_exclude=spared,
+    )
+    ready.unlink()
+
+
+def full_resolution_layers(path: Path) -> list[str]:
+    """The first convolution, and everything from the sub-pixel shuffle's convolution on."""
+    nodes = list(onnx.load(path).graph.node)
+    shuffle = next(i for i, n in enumerate(nodes) if n.op_type == "DepthToSpace")
+    convolutions = [i for i, n in enumerate(nodes) if n.op_type == "Conv"]
+    before = max(i for i in convolutions if i < shuffle)
+    first = convolutions[0]
+    spared = [*nodes[: first + 2], *nodes[before:]]
+    return [n.name for n in spared]
+
+
+# ------------------------------------------------------------------ backends
+
+
+class NotHereError(Exception):
+    """This machine cannot run it."""
+
+
+class Onnx:
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+
+    def predict(self, batch: Batch) -> Batch:
+        return self._session.run(None, {"image": batch})[0]
+
+
+class OpenVino:
+    def __init__(self, path: Path, precision: str) -> None:
+        import openvino
+
+        core = openvino.Core()
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and "BF16" not in able:
+            raise NotHereError(f"this processor has no fast bf16, only {', '.join(able)}")
+        self._model = core.compile_model(
+            core.read_model(path),
+            "CPU",
+            {
+                "INFERENCE_NUM_THREADS": 1,
+                "NUM_STREAMS": 1,
+                "INFERENCE_PRECISION_HINT": precision,
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
+
+    def predict(self, batch: Batch) -> Batch:
+        return np.array(self._model(batch)[0], np.float32)
+
+
+# ------------------------------------------------------------------ measure
+
+
+def speed(backends: dict[str, Backend], rounds: int) -> None:
+    batch = np.random.default_rng(SEED).random((1, 3, EDGE, EDGE), np.float32)
+    works = {name: (lambda b=b: b.predict(batch)) for name, b in backends.items()}
+    spent = interleaved(works, rounds=rounds)
+    slowest = next(iter(spent.values()))
+    table = Table("network", "CPU-s/MP", "s/MP", "times as fast as the first")
+    for name, cost in spent.items():
+        megapixels = EDGE**2 / 1e6
+        table.row(name, cost.cpu / megapixels, cost.wall / megapixels, slowest.cpu / cost.cpu)
+    print()
+
+
+def accuracy(
+    backends: dict[str, Backend], folder: ModelFolder, options: argparse.Namespace
+) -> None:
+    segmenters = {n: Segmenter(b, folder.card) for n, b in backends.items()}
+    table = Table("set", "images", *segmenters)
+    lost = dict.fromkeys(segmenters, 0.0)
+    for name, members in by_set(recipe_samples("validation")).items():
+        members = members[: options.per_set]
+        reached = {
+            title: mean_ap(segmenter, members, told=options.diameter)
+            for title, segmenter in segmenters.items()
+        }
+        first = next(iter(reached.values()))
+        lost = {n: max(lost[n], first - reached[n]) for n in lost}
+        table.row(name, len(members), *reached.values())
+    table.row("most lost", "", *lost.values())
+    table.row(
+        f"at most {MOST_LOST}", "", *("yes" if v <= MOST_LOST else "no" for v in lost.values())
+    )
+
+
+def mean_ap(segmenter: Segmenter, samples: list[Sample], *, told: bool) -> float:
+    """Pooled mAP of one set, of boxes where the truth is boxes."""
+    total = Counts()
+    for sample in samples:
+        truth = truth_of(sample)
+        diameter = median_diameter(truth.labels) if told else None
+        if diameter is not None and not diameter > 0:
+            diameter = None
+        labels = segmenter.segment(sample.read_image(), diameter=diameter).labels
+        masks, boxes = score_image(labels, truth)
+        total += boxes or masks
+    return scores(total).map
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Makers' files. A CZI file is written by its maker's library; for the others no writer exists, so
+that what the readers have in common is tested on one that is made up."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cellrim.core.stack import Index
+from cellrim.errors import ImageReadError, MissingExtraError
+from cellrim.io.images import open_stack
+from cellrim.io.vendors import VENDOR_SUFFIXES, bioio_source
+
+ARRAY = np.random.default_rng(3).integers(0, 4000, (2, 3, 2, 8, 9), dtype=np.uint16)
+
+
+class Lazy:
+    """As much of a dask array as is asked of one; counts what is read."""
+
+    def __init__(self, array, read):
+        self._array, self._read = array, read
+        self.shape = array.shape
+
+    def __getitem__(self, at):
+        return Lazy(self._array[at], self._read)
+
+    def compute(self, scheduler):
+        self._read.append(self._array.size)
+        return self._array
+
+
+def _reader(axes="TCZYX", scenes=("only",), sizes=(2.0, 0.5, 0.5), names=("DAPI", "GFP", "c")):
+    read = []
+    return SimpleNamespace(
+        scenes=scenes,
+        dask_data=Lazy(ARRAY, read),
+        dims=SimpleNamespace(order=axes),
+        channel_names=list(names),
+        physical_pixel_sizes=SimpleNamespace(Z=sizes[0], Y=sizes[1], X=sizes[2]),
+        read=read,
+    )
+
+
+def test_a_plane_at_a_time(tmp_path):
+    reader = _reader()
+    source = bioio_source(tmp_path / "a.lif", reader)
+    assert (source.axes, source.shape, source.channels) == (
+        "TCZYX",
+        ARRAY.shape,
+        ("DAPI", "GFP", "c"),
+    )
+    assert source.calibration.pixel_size == 0.5
+    assert source.calibration.z_step == 2
+    pixels, axes = source.read(Index(1, 1))
+    assert axes == "CYX"
+    np.testing.assert_array_equal(pixels, ARRAY[1, :, 1])
+    assert reader.read == [3 * 8 * 9]
+
+
+def test_several_scenes_are_refused_by_name(tmp_path):
+    with pytest.raises(ImageReadError, match=r"2 scenes \(A1, B2\)"):
+        bioio_source(tmp_path / "a.lif", _reader(scenes=("A1", "B2")))
+
+
+def test_an_absurd_pixel_size(tmp_path):
+    with pytest.raises(ImageReadError, match="pixel size"):
+        bioio_source(tmp_path / "a.nd2", _reader(sizes=(None, 0.0, 0.0)))
+    source = bioio_source(tmp_path / "a.nd2", _reader(sizes=(None, 0.0, 0.0)), calibrated=False)
+    assert source.calibration.pixel_size is None
+
+
+def test_unknown_axes_are_asked_for(tmp_path):
+    with pytest.raises(ImageReadError, match="--axes"):
+        bioio_source(tmp_path / "a.nd2", _reader(axes="MCZYX"))
+    assert bioio_source(tmp_path / "a.nd2", _reader(axes="MCZYX"), axes="TCZYX").axes == "TCZYX"
+
+
+@pytest.mark.parametrize("suffix", VENDOR_SUFFIXES)
+def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch, suffix):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "bioio", None)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"anything at all")
+    with (
+        pytest.raises(MissingExtraError, match=r"pip install 'cellrim\[formats\]'"),
+        open_stack(path),
+    ):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries behind bioio
+def test_a_czi_file(tmp_path):
+    pytest.importorskip("bioio_czi", reason="needs the extra formats")
+    czi = pytest.importorskip("pylibCZIrw.czi", reason="needs the extra formats")
+    path = tmp_path / "a.czi"
+    with czi.create_czi(str(path)) as file:
+        for t, c, z in np.ndindex(ARRAY.shape[:3]):
+            file.write(
+                np.ascontiguousarray(ARRAY[t, c, z, ..., np.newaxis]),
+                plane={"T": t, "C": c, "Z": z},
+            )
+        file.write_metadata(
+            document_name="a",
+            channel_names={0: "DAPI", 1: "GFP", 2: "c"},
+            scale_x=0.5e-6,
+            scale_y=0.5e-6,
+            scale_z=2e-6,
+        )
+    with open_stack(path) as stack:
+        assert (stack.axes, stack.lengths) == ("TZ", (2, 2))
+        assert stack.channels == ("DAPI", "GFP", "c")
+        assert stack.calibration.pixel_size == pytest.approx(0.5)
+        for index in stack.indices():
+            expected = np.moveaxis(ARRAY[index.t, :, index.z], 0, -1)
+            np.testing.assert_array_equal(stack.read(index).pixels, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", VENDOR_SUFFIXES)
+def test_a_broken_file_is_named(tmp_path, suffix):
+    pytest.importorskip("bioio", reason="needs the extra formats")
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(b"no microscope wrote this" * 50)
+    with pytest.raises(ImageReadError, match="broken"), open_stack(path):
+        pass

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+import tifffile
+
+from cellrim.core.image import image_from_array
+from cellrim.core.stack import Calibration, Stack
+from cellrim.errors import InputError
+from cellrim.io.tracking import TRACKS_NAME
+from cellrim.measure.tracks import LinkOptions
+from cellrim.prediction.result import Result
+from cellrim.prediction.stacks import common_diameter, pick_channels, segment_stack
+
+
+def _segment(image, diameter):
+    """A stand-in for the network: what a pixel holds is its label."""
+    labels = image.pixels[..., 0].astype(np.int32)
+    count = int(labels.max())
+    return Result(labels, np.full(count, 0.9, np.float32), diameter or 10.0 * count, image)
+
+
+def _stack(labels, axes):
+    return Stack(
+        axes,
+        labels.shape[:-2],
+        labels.shape[-2:],
+        ("grey",),
+        read=lambda index: image_from_array(labels[tuple(index.along(a) for a in axes)]),
+        calibration=Calibration(0.5, 2.0, 60.0),
+    )
+
+
+@pytest.fixture
+def volume():
+    """Two times of three slices; plane n has n cells."""
+    labels = np.zeros((2, 3, 12, 40), np.uint16)
+    for n, plane in enumerate(labels.reshape(-1, 12, 40)):
+        for cell in range(n):
+            plane[2:8, 6 * cell : 6 * cell + 5] = cell + 1
+    return labels
+
+
+def test_labels_keep_the_axes_and_the_sizes(volume, tmp_path):
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        result.save_labels(tmp_path / "labels.tif")
+        assert result.count == 15
+        assert result.tracks is None
+        with pytest.raises(InputError, match="not linked"):
+            result.save_tracks(tmp_path / "a_RES")
+    with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
+        [series] = tiff.series
+        assert (series.axes, series.dtype) == ("TZYX", np.uint16)
+        np.testing.assert_array_equal(series.asarray(), volume)
+        for text in ('PhysicalSizeX="0.5"', 'PhysicalSizeZ="2.0"', 'TimeIncrement="60.0"'):
+            assert text in tiff.ome_metadata
+
+
+def test_more_than_65535_ids_are_stored_whole(tmp_path):
+    labels = np.arange(2 * 300 * 300).reshape(2, 300, 300).astype(np.float32)
+
+    def segment(image, diameter):
+        ids = image.pixels[..., 0].astype(np.int32)
+        return Result(ids, np.full(len(np.unique(ids[ids > 0])), 1, np.float32), 5, image)
+
+    with segment_stack(_stack(labels, "Z"), segment, diameter=5) as result:
+        result.save_labels(tmp_path / "labels.tif")
+    stored = tifffile.imread(tmp_path / "labels.tif")
+    assert stored.dtype == np.uint32
+    np.testing.assert_array_equal(stored, labels)
+
+
+def test_the_table_says_where_each_cell_is(volume):
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        columns = result.columns
+    assert list(columns)[:3] == ["t", "z", "id"]
+    planes = 3 * columns["t"] + columns["z"]
+    np.testing.assert_array_equal(np.bincount(planes, minlength=6), np.arange(6))
+    with segment_stack(_stack(volume[:, 1], "T"), _segment, diameter=5) as result:
+        assert "z" not in result.columns
+        assert "track" not in result.columns
+
+
+def test_one_diameter_for_all_planes(volume):
+    stack = _stack(volume, "TZ")
+    seen = []
+
+    def segment(image, diameter):
+        seen.append(diameter)
+        return _segment(image, diameter)
+
+    with segment_stack(stack, segment) as result:
+        # Planes 1, 3 and 4 are looked at; they say 10, 30 and 40 px with 1, 3 and 4 cells.
+        assert result.diameter == common_diameter(stack, _segment) == 30
+    assert seen[3:] == [30] * 6
+    empty = _stack(np.zeros((4, 5, 5), np.uint8), "T")
+    assert common_diameter(empty, lambda image, _: _segment(image, 7.0)) == 7
+
+
+@pytest.fixture
+def movie():
+    """A cell that moves, and one that divides in the second frame."""
+    labels = np.zeros((3, 30, 60), np.uint8)
+    labels[0, 3:11, 4:12] = 1
+    labels[0, 18:26, 20:40] = 2
+    labels[1, 18:26, 20:29] = 1
+    labels[1, 18:26, 31:40] = 2
+    labels[1, 4:12, 6:14] = 3
+    labels[2] = labels[1]
+    return labels
+
+
+def test_tracks_in_labels_table_and_challenge_form(movie, tmp_path):
+    with segment_stack(_stack(movie, "T"), _segment, diameter=5, track=LinkOptions()) as result:
+        result.save_labels(tmp_path / "labels.tif")
+        result.save_tracks(tmp_path / "movie_RES")
+        columns = result.columns
+    stored = tifffile.imread(tmp_path / "labels.tif")
+    assert stored[0, 5, 5] == stored[1, 5, 7] == stored[2, 5, 7] == 1
+    assert stored[0, 20, 25] == 2
+    assert {int(stored[1, 20, 25]), int(stored[1, 20, 35])} == {3, 4}
+    for t, mask in enumerate(sorted((tmp_path / "movie_RES").glob("mask*.tif"))):
+        np.testing.assert_array_equal(tifffile.imread(mask), stored[t])
+    lines = (tmp_path / "movie_RES" / TRACKS_NAME).read_text().splitlines()
+    assert lines == ["1 0 2 0", "2 0 0 0", "3 1 2 2", "4 1 2 2"]
+    np.testing.assert_array_equal(columns["id"], columns["track"])
+    np.testing.assert_array_equal(columns["parent"], np.where(columns["track"] > 2, 2, 0))
+    for t, track, y, x in zip(
+        *(columns[n] for n in ("t", "track", "centroid_y", "centroid_x")), strict=True
+    ):
+        assert stored[t, round(y), round(x)] == track
+
+
+def test_tracking_needs_times_and_one_slice(volume):
+    with pytest.raises(InputError, match=r"no axis T.*--axes"):
+        segment_stack(_stack(volume[0], "Z"), _segment, diameter=5, track=LinkOptions())
+    with pytest.raises(InputError, match="--project max"):
+        segment_stack(_stack(volume, "TZ"), _segment, diameter=5, track=LinkOptions())
+    flat = _stack(volume, "TZ").project("max")
+    with segment_stack(flat, _segment, diameter=5, track=LinkOptions()) as result:
+        assert len(result.tracks) == 5
+
+
+def test_the_overlay_shows_planes_side_by_side(volume, tmp_path):
+    import imagecodecs
+
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        result.save_overlay(tmp_path / "overlay.png")
+    drawn = imagecodecs.png_decode((tmp_path / "overlay.png").read_bytes())
+    assert drawn.shape == (2 * 14 - 2, 3 * 42 - 2, 3)
+
+
+def test_the_temporary_file_is_freed_when_a_plane_fails(volume):
+    def segment(image, diameter):
+        raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        segment_stack(_stack(volume, "TZ"), segment, diameter=5)
+
+
+def test_channels_by_name():
+    image = image_from_array(np.zeros((4, 4, 2)), axes="YXC", channels=("DAPI", "actin"))
+    assert pick_channels(image, ("actin", "DAPI")) == (1, 0)
+    assert pick_channels(image, None) is None

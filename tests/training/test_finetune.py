@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from cellrim.cli.main import app
+from cellrim.errors import RecipeError
+from cellrim.models.card import read_card
+from cellrim.models.registry import ModelFolder, find_model
+from cellrim.prediction import load_model
+from cellrim.training import finetune
+from cellrim.training.finetune import fine_tuning_recipe, model_name
+
+
+def test_the_recipe_goes_on_from_the_model(trained):
+    _, folder, _ = trained
+    base = find_model(folder)
+    recipe = fine_tuning_recipe(Path("somewhere/My Cells"), base)
+    assert recipe.name == "my-cells"
+    assert recipe.model.widths == tuple(base.card.architecture["widths"])
+    assert recipe.model.canonical_diameter == base.card.canonical_diameter
+    assert recipe.decode.options == base.card.decode
+    assert not recipe.decode.search
+    assert recipe.training.learning_rate < 1e-3
+
+
+def test_a_card_without_its_network_is_refused(trained):
+    _, folder, _ = trained
+    card = read_card(folder / "card.json").model_copy(update={"architecture": {"depth": 3}})
+    with pytest.raises(RecipeError, match="widths and the rim"):
+        fine_tuning_recipe(Path("cells"), ModelFolder(folder, card))
+
+
+def test_a_folder_that_gives_no_name_is_refused():
+    with pytest.raises(RecipeError, match="rename it"):
+        model_name(Path("細胞"))
+
+
+def test_one_command_fits_a_model_to_a_folder(trained, discs, tmp_path, monkeypatch):
+    """The start is judged too, and what comes out is never worse on the held-back images."""
+    _, base, _ = trained
+    monkeypatch.setattr(finetune, "PATCHES", 32)
+    run = tmp_path / "run"
+    arguments = ["train", str(discs / "discs"), "--from", str(base), "-o", str(run)]
+    done = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--workers", "0"])
+    assert done.exit_code == 0, done.output
+    assert "epoch 0:" in done.output
+    with (run / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["epoch"] == "0"
+    assert rows[0]["loss"] == ""
+    card = read_card(run / "model" / "card.json")
+    assert card.name == "discs"
+    assert card.started_from == read_card(base / "card.json").sha256
+    assert card.decode == read_card(base / "card.json").decode
+    before, after = float(rows[0]["score"]), card.validation["discs"]
+    assert (after["ap50"] + after["map"]) / 2 >= before - 0.02
+    image = tifffile.imread(discs / "discs" / "images" / "field0.tif")
+    count = load_model(base, threads=1).segment(image, axes="YX").count
+    assert count == 0 or load_model(run / "model", threads=1).segment(image, axes="YX").count > 0
+
+
+def test_a_folder_that_is_no_data_set_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = CliRunner().invoke(app, ["train", str(tmp_path / "empty"), "-o", str(tmp_path / "run")])
+    assert done.exit_code != 0
+    assert "layout of none of" in str(done.output) + str(done.exception)
