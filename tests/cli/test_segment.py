@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from cellrim.cli.main import app
 from cellrim.errors import UsageError
+from cellrim.io.exports import FORMATS
 from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
 from cellrim.io.tables import read_csv
@@ -52,6 +53,36 @@ def test_from_a_folder_to_results(images, tiny_model, tmp_path):
     for column in ("area", "perimeter", "confidence"):
         assert column in header
     assert json.loads((out / "run.json").read_text())["images"] == 2
+
+
+def test_every_format_and_the_tables_of_the_run(images, tiny_model, tmp_path):
+    from pyarrow import parquet
+
+    out = tmp_path / "out"
+    options = ["--model", tiny_model, "--parquet", "--save", ",".join(FORMATS)]
+    given = [str(a) for a in ("segment", images, "-o", out, *options)]
+    assert CliRunner().invoke(app, given).exit_code == 0
+    labels = {name: read_labels(out / f"{name}_labels.tif") for name in "ab"}
+    for kind, known in FORMATS.items():
+        for name in "ab":
+            path = out / f"{name}{known.ending}"
+            assert path.exists()
+            if known.read:
+                [found] = known.read(path, lambda _name: (80, 90))
+                np.testing.assert_array_equal(found.labels, labels[name], err_msg=kind)
+                assert found.name == name
+    cells, rows = read_csv(out / "cells.csv"), read_csv(out / "images.csv")
+    assert cells["image"].tolist() == [n for n in "ab" for _ in range(labels[n].max())]
+    assert rows["cells"].tolist() == [labels["a"].max(), labels["b"].max()]
+    assert rows["confluence"][0] == pytest.approx((labels["a"] > 0).mean())
+    assert parquet.read_table(out / "cells.parquet").num_rows == len(cells["id"])
+    (images / "broken.png").write_bytes(b"rubbish")
+    assert CliRunner().invoke(app, [*given, "--resume"]).exit_code == 1
+    again = read_csv(out / "images.csv")
+    assert again["status"].tolist() == ["ok", "ok", "failed"]
+    assert read_csv(out / "cells.csv")["id"].tolist() == cells["id"].tolist()
+    assert CliRunner().invoke(app, [*given[:-1], "labels", "--overwrite"]).exit_code == 1
+    assert sorted(p.name for p in out.glob("[abc]*")) == ["a_labels.tif", "b_labels.tif"]
 
 
 def test_exit_codes(images, tiny_model, tmp_path):

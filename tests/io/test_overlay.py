@@ -7,11 +7,10 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from cellrim.core.image import image_from_array
-from cellrim.core.labels import relabel
+from cellrim.core.labels import relabel, touching
 from cellrim.errors import InputError, OutputError
 from cellrim.io.overlay import (
     _colour_numbers,
-    _touching,
     display,
     draw_overlay,
     outlines,
@@ -74,7 +73,7 @@ def test_touching_pairs_are_all_found(labels):
         block = labels[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
         expected |= {tuple(sorted((labels[y, x], n))) for n in block.ravel() if n > 0}
     expected = {p for p in expected if p[0] != p[1]}
-    first, second = _touching(labels)
+    first, second = touching(labels)
     assert set(zip(first.tolist(), second.tolist(), strict=True)) == expected
 
 
@@ -87,7 +86,7 @@ def test_touching_cells_have_different_colours(step):
     _, nearest = ndimage.distance_transform_edt(seeds == 0, return_indices=True)
     labels = seeds[tuple(nearest)]
     numbers = _colour_numbers(labels)
-    first, second = _touching(labels)
+    first, second = touching(labels)
     assert len(first) > 2000
     assert (numbers[first] != numbers[second]).all()
     assert numbers.max() < 8

@@ -48,7 +48,9 @@ def test_writes_all_results_and_run_json_last(folder, segmenter):
     assert not report.failed
     written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     ends = ("_labels.tif", "_overlay.png", "_cells.csv")
-    assert written == {s + e for s in ("a", "b", "sub/a") for e in ends} | {"run.json"}
+    assert written == {s + e for s in ("a", "b", "sub/a") for e in ends} | {
+        *("run.json", "cells.csv", "images.csv")
+    }
     newest = max(p.stat().st_mtime_ns for p in out.rglob("*_*"))
     assert (out / "run.json").stat().st_mtime_ns >= newest
     summary = _summary(folder)
@@ -201,7 +203,7 @@ def test_overwrite_leaves_no_results_of_the_run_before(folder, segmenter):
     assert len(report.failed) == 1
     out = folder.parent / "out"
     written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
-    assert written == {"b_labels.tif", "sub/a_labels.tif", "run.json"}
+    assert written == {"b_labels.tif", "sub/a_labels.tif", "run.json", "images.csv"}
 
 
 def test_the_output_may_be_the_input_folder(folder, segmenter):
@@ -328,7 +330,8 @@ def test_cells_and_nuclei_in_one_run(tmp_path, segmenter, discs):
     assert failed.target == "grey"
     assert "shows one channel" in failed.error
     written = {p.name for p in out.iterdir()}
-    assert written == {"a_cells.tif", "a_nuclei.tif", "a_overlay.png", "a_cells.csv", "run.json"}
+    own = {"a_cells.tif", "a_nuclei.tif", "a_overlay.png", "a_cells.csv"}
+    assert written == own | {"cells.csv", "images.csv", "run.json"}
     found = read_labels(out / "a_nuclei.tif"), read_labels(out / "a_cells.tif")
     assert set(np.unique(found[0])) == set(np.unique(found[1])) != {0}
     assert "nucleus_area" in (out / "a_cells.csv").read_text().splitlines()[0]

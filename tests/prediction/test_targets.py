@@ -57,7 +57,8 @@ def test_both(segmenter, image, tmp_path):
         assert table["nuclei"][cell - 1] == count
         area = np.count_nonzero(result.nuclei == cell)
         assert table["nucleus_area"][cell - 1] == area
-        assert table["nucleus_fraction"][cell - 1] == area / table["area"][cell - 1]
+        whole = area + table["cytoplasm_area"][cell - 1]
+        assert table["nucleus_fraction"][cell - 1] == area / whole
         assert (area > 0) == (count > 0)
     result.save_labels(tmp_path / "cells.tif")
     result.save_nuclei(tmp_path / "nuclei.tif")

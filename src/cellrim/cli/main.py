@@ -10,8 +10,10 @@ import typer
 
 from cellrim._version import __version__
 from cellrim.cli import datasets
+from cellrim.cli.convert import convert
 from cellrim.cli.doctor import doctor
 from cellrim.cli.evaluate import evaluate
+from cellrim.cli.measure import measure
 from cellrim.cli.segment import segment
 from cellrim.cli.serve import serve
 from cellrim.cli.train import train
@@ -30,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(segment)
+app.command()(measure)
+app.command()(convert)
 app.command()(evaluate)
 app.command()(train)
 app.command()(serve)

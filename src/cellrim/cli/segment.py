@@ -68,8 +68,16 @@ def segment(
         ),
     ] = None,
     save: Annotated[
-        str, typer.Option(metavar="KINDS", help="Which results to save.")
+        str,
+        typer.Option(
+            metavar="KINDS",
+            help="Which results to save, any of labels, overlay, cells, rois, geojson, coco, rle, "
+            "outlines, cellpose, ome-tiff, ome-zarr.",
+        ),
     ] = "labels,overlay,cells",
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Write the tables of the run as Parquet too.")
+    ] = False,
     min_confidence: Annotated[
         float | None,
         typer.Option(
@@ -123,7 +131,8 @@ def segment(
 ) -> None:
     """Find and measure every cell in images.
 
-    Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, and run.json last.
+    Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, tables of all cells
+    (cells.csv) and images (images.csv), and run.json last.
     Every plane of a stack of times and slices is segmented.
     Images of more than 64 million pixels are streamed: any size, little memory.
     With --target both NAME_cells.tif and NAME_nuclei.tif, where a nucleus has the id of its cell.
@@ -136,6 +145,7 @@ def segment(
         diameter=diameter,
         channels=parse_channels(channels),
         save=_parse_save(save),
+        parquet=parquet,
         min_confidence=min_confidence,
         axes=axes,
         project=project,
@@ -240,6 +250,7 @@ def _plan(
     diameter: float | None,
     channels: tuple[Channel, ...] | None,
     save: tuple[str, ...],
+    parquet: bool,
     min_confidence: float | None,
     axes: str | None,
     project: str | None,
@@ -266,6 +277,7 @@ def _plan(
             diameter=diameter,
             channels=channels,
             save=save,
+            parquet=parquet,
             min_confidence=min_confidence,
             axes=axes,
             project=cast("Projection | None", project),  # checked by Request

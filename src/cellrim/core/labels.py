@@ -130,3 +130,26 @@ def median_diameter(labels: Labels) -> float:
     """
     sizes = areas(labels)
     return float(np.median(np.sqrt(sizes * 4 / np.pi))) if len(sizes) else float("nan")
+
+
+def touching(labels: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of ids (smaller, larger) that share an edge or a corner of a pixel, each pair once.
+
+    Examples
+    --------
+    >>> touching(np.array([[1, 0, 3], [2, 3, 0]], np.int32))
+    (array([1, 1, 2]), array([2, 3, 3]))
+    """
+    width = int(labels.max(initial=0)) + 1
+    keys = []
+    for a, b in (
+        (labels[1:], labels[:-1]),
+        (labels[:, 1:], labels[:, :-1]),
+        (labels[1:, 1:], labels[:-1, :-1]),
+        (labels[1:, :-1], labels[:-1, 1:]),
+    ):
+        apart = (a != b) & (a > 0) & (b > 0)
+        low, high = np.minimum(a[apart], b[apart]), np.maximum(a[apart], b[apart])
+        keys.append(np.unique(low.astype(np.int64) * width + high))
+    pairs = np.unique(np.concatenate(keys))
+    return pairs // width, pairs % width

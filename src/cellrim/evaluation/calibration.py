@@ -19,7 +19,7 @@ from cellrim.errors import InputError
 from cellrim.evaluation.boxes import box_pairs, match_boxes
 from cellrim.evaluation.counts import mostly_in
 from cellrim.evaluation.overlap import find_overlap, match
-from cellrim.measure.cells import bounding_boxes
+from cellrim.measure.shape import bounding_boxes
 from cellrim.representation.calibration import Calibration, logit
 
 BINS = 10

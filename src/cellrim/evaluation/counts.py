@@ -24,7 +24,7 @@ from cellrim.evaluation.overlap import (
 )
 from cellrim.evaluation.scores import Scores, scores
 from cellrim.evaluation.tally import Counts
-from cellrim.measure.cells import bounding_boxes
+from cellrim.measure.shape import bounding_boxes
 
 __all__ = ["Counts", "Scores", "count_boxes", "count_image", "scores"]
 

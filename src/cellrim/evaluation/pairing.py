@@ -81,6 +81,7 @@ def strip_ending(stem: str) -> str:
     >>> strip_ending("field1_cp_masks"), strip_ending("field1"), strip_ending("_mask")
     ('field1', 'field1', '_mask')
     """
+    stem = stem.removesuffix(".ome")
     lowered = stem.lower()
     for ending in ENDINGS:
         if lowered.endswith(ending) and len(stem) > len(ending):
@@ -203,7 +204,8 @@ def _key(below: PurePosixPath | Path) -> str:
 
 def _preferred(paths: Sequence[Path]) -> tuple[Path, ...]:
     marked = tuple(path for path in paths if strip_ending(path.stem) != path.stem)
-    return marked or tuple(paths)
+    plain = tuple(path for path in marked if not path.stem.endswith(".ome"))
+    return plain or marked or tuple(paths)
 
 
 def _read_truth(path: Path) -> Truth:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.errors import DatasetError, InputError
+from cellrim.io.polygons import trace_labels
 from cellrim.io.rle import Mask, compress_counts, decode_coco, encode_coco
 
 # The reference draws edges on a grid this much finer than the pixels.
@@ -150,13 +151,10 @@ def trace_polygons(mask: Mask) -> list[list[float]]:
         raise InputError(
             f"Expected a bool mask with axes YX, but got {mask.dtype} of shape {mask.shape}."
         )
-    polygons = []
-    for y, x in _rings(mask):
-        if np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0:  # the other way round
-            raise InputError("Expected a mask without holes, but got one: use run lengths.")
-        turn = (y != np.roll(y, 1)) != (np.roll(y, -1) != y)
-        polygons.append(np.stack([x[turn], y[turn]], axis=1).astype(float).ravel().tolist())
-    return polygons
+    parts = [part for o in trace_labels(mask.astype(np.int32), simple=False) for part in o.parts]
+    if any(len(part) > 1 for part in parts):
+        raise InputError("Expected a mask without holes, but got one: use run lengths.")
+    return [ring.astype(float).ravel().tolist() for (ring,) in parts]
 
 
 def _decode_counts(segmentation: Mapping[str, Any], shape: tuple[int, int]) -> Mask:
@@ -219,52 +217,3 @@ def _crossings(
     row = np.ceil(np.clip(row, 0, height))
     positions: NDArray[np.int64] = (column * height + row).astype(np.int64)
     return positions
-
-
-def _rings(mask: Mask) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Walk closed rings along the pixel edges, object on the right hand (clockwise as displayed).
-
-    Each is y and x of the lattice points in order. Where two pixels touch by a corner only, the
-    walk stays at its pixel.
-    """
-    padded = np.pad(mask, 1)
-    stride = padded.shape[1]
-    here = np.zeros((4, *padded.shape), bool)  # edges by direction: right, down, left, up
-    here[0, 1:, :] = padded[1:, :] & ~padded[:-1, :]
-    here[1, :, 1:] = padded[:, :-1] & ~padded[:, 1:]
-    here[2, 1:, 1:] = padded[:-1, :-1] & ~padded[1:, :-1]
-    here[3, 1:, :] = (padded & ~np.roll(padded, 1, axis=1))[:-1, :]
-    step = np.array([1, stride, -1, -stride])
-    size = padded.size
-    flat = here.reshape(4, size)
-    direction, start = np.nonzero(flat)
-    if len(start) == 0:
-        return []
-    index = np.full((4, size), -1)
-    index[direction, start] = np.arange(len(start))
-    end = start + step[direction]
-    following = np.full(len(start), -1)
-    for turn in (-1, 0, 1):  # the last that exists wins: right turns first of all
-        candidate = index[(direction + turn) % 4, end]
-        following = np.where(candidate >= 0, candidate, following)
-    order, lengths = _cycles(following)
-    y, x = np.divmod(start[order], stride)
-    cuts = np.cumsum(lengths)[:-1]
-    return list(zip(np.split(y - 1, cuts), np.split(x - 1, cuts), strict=True))
-
-
-def _cycles(following: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Order the elements of a permutation cycle by cycle, by pointer doubling."""
-    count = len(following)
-    first, jump = np.arange(count), following
-    for _ in range(max(1, count.bit_length())):  # the smallest element of each cycle
-        first, jump = np.minimum(first, first[jump]), jump[jump]
-    is_first = first == np.arange(count)
-    # Steps until the first element comes next; that element ends the walk.
-    ahead = np.where(is_first[following], 0, 1)
-    jump = np.where(is_first[following], np.arange(count), following)
-    for _ in range(max(1, count.bit_length())):
-        ahead, jump = ahead + ahead[jump], jump[jump]
-    order = np.lexsort((-ahead, first))
-    _, lengths = np.unique(first, return_counts=True)
-    return order, lengths

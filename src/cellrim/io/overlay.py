@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.image import Image
-from cellrim.core.labels import Labels, median_diameter, relabel
+from cellrim.core.labels import Labels, median_diameter, relabel, touching
 from cellrim.core.normalise import IntensityRange, measure_range, normalise
 from cellrim.errors import InputError
 from cellrim.io.atomic import atomic_path
@@ -259,7 +259,7 @@ def _colour_numbers(labels: Labels) -> NDArray[np.intp]:
     Two that move in one round may meet again; that is left to the next round.
     """
     count = len(_LIGHT)
-    first, second = _touching(labels)
+    first, second = touching(labels)
     numbers = np.arange(int(labels.max(initial=0)) + 1) % count
     for turn in range(_COLOUR_ROUNDS):
         clash = numbers[first] == numbers[second]
@@ -274,20 +274,3 @@ def _colour_numbers(labels: Labels) -> NDArray[np.intp]:
         choice = np.take_along_axis(wish, free.argmax(1)[:, np.newaxis], 1)[:, 0]
         numbers[moving] = np.where(free.any(1), choice, numbers[moving])
     return numbers
-
-
-def _touching(labels: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of ids (smaller, larger) that share an edge or a corner of a pixel."""
-    width = int(labels.max(initial=0)) + 1
-    keys = []
-    for a, b in (
-        (labels[1:], labels[:-1]),
-        (labels[:, 1:], labels[:, :-1]),
-        (labels[1:, 1:], labels[:-1, :-1]),
-        (labels[1:, :-1], labels[:-1, 1:]),
-    ):
-        apart = (a != b) & (a > 0) & (b > 0)
-        low, high = np.minimum(a[apart], b[apart]), np.maximum(a[apart], b[apart])
-        keys.append(np.unique(low.astype(np.int64) * width + high))
-    pairs = np.unique(np.concatenate(keys))
-    return pairs // width, pairs % width

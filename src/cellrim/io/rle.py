@@ -89,19 +89,43 @@ def decode_sartorius(text: str, shape: tuple[int, int]) -> Mask:
         If the text is no list of pairs of numbers, or a run is empty, beyond the image, or not
         behind the run before it.
     """
+    size = shape[0] * shape[1]
+    starts, lengths = sartorius_runs(text, size)
+    change = np.zeros(size + 1, np.int8)
+    change[starts] += 1
+    change[starts + lengths] -= 1
+    flat: Mask = np.cumsum(change[:-1], dtype=np.int8).astype(bool)
+    return flat.reshape(shape)
+
+
+def sartorius_runs(text: str, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Read pairs of start and length without making a mask of them.
+
+    Parameters
+    ----------
+    text
+        As for :func:`decode_sartorius`.
+    size
+        Pixels of the image.
+
+    Returns
+    -------
+    tuple
+        Starts, counted from 0 along the rows, and lengths.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`decode_sartorius`.
+    """
     numbers = _numbers(text.split())
     if len(numbers) % 2:
         raise DatasetError(
             f"Expected pairs of start and length, but got {len(numbers)} numbers, which is odd."
         )
     starts, lengths = numbers[::2] - 1, numbers[1::2]
-    size = shape[0] * shape[1]
     _require_runs(starts, lengths, size=size)
-    change = np.zeros(size + 1, np.int8)
-    change[starts] += 1
-    change[starts + lengths] -= 1
-    flat: Mask = np.cumsum(change[:-1], dtype=np.int8).astype(bool)
-    return flat.reshape(shape)
+    return starts, lengths
 
 
 def encode_coco(mask: Mask) -> NDArray[np.int64]:
@@ -169,6 +193,26 @@ def decode_coco(counts: Sequence[int] | NDArray[np.int64] | str, shape: tuple[in
     DatasetError
         If the counts are malformed or do not fill the image exactly.
     """
+    runs = coco_counts(counts, shape)
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(flat.reshape(shape, order="F"))
+
+
+def coco_counts(
+    counts: Sequence[int] | NDArray[np.int64] | str, shape: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Check COCO counts, plain or compressed, and return them plain.
+
+    Parameters
+    ----------
+    counts, shape
+        As for :func:`decode_coco`.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`decode_coco`.
+    """
     runs = decompress_counts(counts) if isinstance(counts, str) else _numbers(counts)
     size = shape[0] * shape[1]
     if len(runs) and runs.min() < 0:
@@ -178,8 +222,7 @@ def decode_coco(counts: Sequence[int] | NDArray[np.int64] | str, shape: tuple[in
             f"Expected run lengths that sum to {shape[0]} x {shape[1]} = {size} pixels, "
             f"but they sum to {sum(runs.tolist())}."
         )
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return np.ascontiguousarray(flat.reshape(shape, order="F"))
+    return runs
 
 
 def compress_counts(counts: NDArray[np.int64]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.errors import InputError
+from cellrim.errors import InputError, MissingExtraError
 from cellrim.io.atomic import atomic_path
 
 # What float32 resolves; more digits are noise in any measurement of pixels.
@@ -79,6 +80,97 @@ def read_csv(path: Path) -> dict[str, NDArray[Any]]:
             )
     fields = zip(*body, strict=True) if body else ((),) * len(header)
     return {name: _parsed(texts) for name, texts in zip(header, fields, strict=True)}
+
+
+def join_csv(path: Path, parts: Sequence[tuple[Mapping[str, str], Path]]) -> None:
+    """Write the rows of several tables under one header, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    parts
+        Columns to put in front of each row, and the table. A column that a table lacks is empty in
+        its rows. Rows go through one by one.
+
+    Raises
+    ------
+    InputError
+        If a table cannot be read.
+    OutputError
+        If the file cannot be written.
+    """
+    header = list(dict.fromkeys(n for front, part in parts for n in (*front, *_header(part))))
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, header, restval="", lineterminator="\n")
+        writer.writeheader()
+        for front, part in parts:
+            with part.open(newline="", encoding="utf-8") as rows:
+                writer.writerows({**front, **row} for row in csv.DictReader(rows))
+
+
+def write_parquet(path: Path, source: Path, *, kinds: Mapping[str, str]) -> None:
+    """Write a CSV table as Parquet, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    source
+        The CSV table; goes through piece by piece.
+    kinds
+        Column to Arrow type (``int64``, ``bool``, ``string``); float64 for all others. Empty
+        fields are null.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    InputError
+        If the table cannot be read.
+    OutputError
+        If the file cannot be written.
+    """
+    check_parquet()
+    import pyarrow
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    schema = pyarrow.schema(
+        [(name, pyarrow.type_for_alias(kinds.get(name, "float64"))) for name in _header(source)]
+    )
+    types = arrow_csv.ConvertOptions(column_types=schema, strings_can_be_null=True)
+    parse = arrow_csv.ParseOptions(newlines_in_values=True)
+    try:
+        with (
+            atomic_path(path) as partial,
+            parquet.ParquetWriter(partial, schema) as writer,
+            arrow_csv.open_csv(source, parse_options=parse, convert_options=types) as reader,
+        ):
+            for batch in reader:
+                writer.write_batch(batch)
+    except pyarrow.ArrowInvalid as error:
+        raise InputError(f"Cannot read the table {source}: {error}.") from error
+
+
+def check_parquet() -> None:
+    """Check that Parquet can be written here.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    if find_spec("pyarrow") is None:
+        raise MissingExtraError("Parquet", "tables")
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return next(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error, StopIteration) as error:
+        raise InputError(f"Cannot read the header of the table {path}: {error}.") from error
 
 
 def _texts(values: NDArray[Any]) -> Sequence[str]:

@@ -23,8 +23,9 @@ from cellrim.errors import CellrimError, InputError, UsageError
 from cellrim.io.images import PixelSize, collapse_grey, open_stack
 from cellrim.io.sources import check_asked_axes, check_pixel_size
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
+from cellrim.measure import summarise
 from cellrim.measure.tracks import LinkOptions
-from cellrim.prediction.inputs import OUTPUT_ENDINGS, Job
+from cellrim.prediction.inputs import DEFAULT_SAVE, OUTPUT_ENDINGS, Job
 from cellrim.prediction.records import (
     LINES_NAME,
     RUN_NAME,
@@ -40,7 +41,8 @@ from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
 from cellrim.prediction.streamed import Team, do_jobs
-from cellrim.prediction.targets import TARGETS, PairedResult, Target, segment_target
+from cellrim.prediction.tables import check_formats, check_kinds, remove_tables, write_tables
+from cellrim.prediction.targets import TARGETS, Target, segment_target
 from cellrim.representation.flow import DecodeOptions
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -63,6 +65,8 @@ class Request:
         Kinds of results: keys of :data:`~cellrim.prediction.inputs.OUTPUT_ENDINGS`.
     min_confidence
         Cells of a lower confidence are left out, 0..1; the model card's where None.
+    parquet
+        Whether the tables of the run are written as Parquet too.
     axes, pixel_size
         As for :func:`~cellrim.io.images.read_image`.
     project
@@ -82,7 +86,7 @@ class Request:
 
     diameter: float | None = None
     channels: tuple[Channel, ...] | None = None
-    save: tuple[str, ...] = tuple(OUTPUT_ENDINGS)
+    save: tuple[str, ...] = DEFAULT_SAVE
     min_confidence: float | None = None
     axes: str | None = None
     pixel_size: PixelSize = "read"
@@ -91,6 +95,7 @@ class Request:
     target: Target | None = None
     nucleus: Channel | None = None
     accurate: bool = False
+    parquet: bool = False
 
     def __post_init__(self) -> None:
         self._check_target()
@@ -205,6 +210,7 @@ def plan_run(
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"Expected a folder for the results, but {out} is a file.")
+    check_formats(request.save, parquet=request.parquet)
     done: dict[str, Record] = {}
     if existing == "refuse":
         _refuse_existing(jobs, out)
@@ -250,6 +256,7 @@ def run(
     """
     begun, clock = datetime.now(UTC), time.perf_counter()
     start_lines(plan.out, list(plan.done.values()))
+    remove_tables(plan.out)
     asked = _request_hash(plan.segmenter, plan.request)
     left = [job for job in plan.jobs if job.target.as_posix() not in plan.done]
     records = dict(plan.done)
@@ -259,6 +266,7 @@ def run(
         if report is not None:
             report(record)
     ordered = tuple(records[job.target.as_posix()] for job in plan.jobs)
+    write_tables(plan.out, ordered, parquet=plan.request.parquet)
     result = Report(ordered, len(plan.done), time.perf_counter() - clock)
     finish(plan.out, _summary(plan, result, begun))
     return result
@@ -275,7 +283,8 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         remove_ctc(job.tracks(plan.out))
         fingerprint = fingerprint_of(job.source, asked)
         with _segmented(job, plan, seconds) as result, _Timed(seconds, "save"):
-            _save(result, outputs, plan.request.kinds)
+            _save(result, outputs, plan.request.kinds, name=job.target.name)
+            summary = _summed(result) if "cells" in plan.request.save else {}
             if plan.request.track and isinstance(result, StackResult):
                 result.save_tracks(job.tracks(plan.out))
     except CellrimError as error:
@@ -291,6 +300,7 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         cells=result.count,
         diameter=round(result.diameter, 3),
         seconds=seconds,
+        summary=summary,
         fingerprint=fingerprint,
     )
 
@@ -351,14 +361,24 @@ def _written(job: Job, plan: Plan) -> list[Path]:
     return [*(outputs[kind] for kind in plan.request.kinds), *tracks]
 
 
-def _save(result: Result | StackResult, outputs: Mapping[str, Path], kinds: Sequence[str]) -> None:
+def _summed(result: Result | StackResult) -> dict[str, float | int | None]:
+    """Numbers of one plane; a stack has no size and no density of its own."""
+    return {} if isinstance(result, StackResult) else summarise(result.cells, result.image)
+
+
+def _save(
+    result: Result | StackResult, outputs: Mapping[str, Path], kinds: Sequence[str], *, name: str
+) -> None:
+    if isinstance(result, Result):
+        for kind in kinds:
+            result.save(kind, outputs[kind], name=name)
+        return
     writers = {
         "labels": result.save_labels,
         "overlay": result.save_overlay,
         "cells": result.save_cells,
     }
-    if isinstance(result, PairedResult):
-        writers["nuclei"] = result.save_nuclei
+    check_kinds(kinds, able=tuple(writers), what="a stack")
     for kind in kinds:
         writers[kind](outputs[kind])
 
@@ -390,7 +410,7 @@ def _refuse_existing(jobs: Sequence[Job], out: Path) -> None:
 def _is_done(record: Record, job: Job, out: Path, asked: str) -> bool:
     if record.status != "ok" or record.source != str(job.source.absolute()):
         return False
-    if not record.outputs or not all((out / path).is_file() for path in record.outputs):
+    if not record.outputs or not all((out / path).exists() for path in record.outputs):
         return False
     try:
         return record.fingerprint == fingerprint_of(job.source, asked)

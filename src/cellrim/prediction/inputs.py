@@ -10,11 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from cellrim.errors import UsageError
+from cellrim.io.exports import FORMATS
 from cellrim.io.images import IMAGE_SUFFIXES, STACK_SUFFIXES, is_zarr
 from cellrim.io.tracking import is_ctc
 
-OUTPUT_ENDINGS = {"labels": "_labels.tif", "overlay": "_overlay.png", "cells": "_cells.csv"}
+OUTPUT_ENDINGS = {kind: known.ending for kind, known in FORMATS.items()}
 """What a run can save for each image, and how the file's name goes on after the image's stem."""
+
+DEFAULT_SAVE = ("labels", "overlay", "cells")
+"""What it saves where nothing is said."""
 
 TRACKS_ENDING = "_RES"
 """End of the folder of an image's tracks, as the Cell Tracking Challenge names it."""

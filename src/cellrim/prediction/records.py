@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -49,6 +50,8 @@ class Record(BaseModel):
         Time of each step.
     error
         Why it failed.
+    summary
+        Numbers of :func:`cellrim.measure.summarise`, where the cells were measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +64,7 @@ class Record(BaseModel):
     diameter: float | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
     error: str | None = None
+    summary: dict[str, float | int | None] = Field(default_factory=dict)
     fingerprint: Fingerprint | None = None
 
 
@@ -119,7 +123,7 @@ def finish(folder: Path, summary: dict[str, object]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there.
+    """Remove a file, or a folder that is a result, if it is there.
 
     Raises
     ------
@@ -127,6 +131,8 @@ def remove(path: Path) -> None:
         If it cannot be removed.
     """
     try:
+        if path.is_dir():
+            shutil.rmtree(path)
         path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error

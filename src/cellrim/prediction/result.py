@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels
+from cellrim.errors import UsageError
+from cellrim.io.exports import FORMATS, CellSet
 from cellrim.io.labels import write_labels
 
 if TYPE_CHECKING:
@@ -43,6 +45,40 @@ class Result:
     def count(self) -> int:
         """Number of cells."""
         return len(self.confidence)
+
+    def cell_set(self, name: str) -> CellSet:
+        """Return the cells as the formats of :mod:`cellrim.io.exports` take them.
+
+        Parameters
+        ----------
+        name
+            Of the image, for files that hold it.
+        """
+        return CellSet(name, self.labels, self.image, measure=lambda: self.cells.columns)
+
+    def save(self, kind: str, path: str | Path, *, name: str | None = None) -> None:
+        """Write the cells in any format.
+
+        Parameters
+        ----------
+        kind
+            A key of :data:`cellrim.io.exports.FORMATS`: ``rois``, ``geojson``, ``coco`` ...
+        path
+            Where to.
+        name
+            Of the image, for files that hold it; made of the path where left out.
+
+        Raises
+        ------
+        UsageError
+            If there is no such format.
+        OutputError
+            If the file cannot be written.
+        """
+        if kind not in FORMATS:
+            raise UsageError(f"Expected a format, one of {', '.join(FORMATS)}, but got {kind!r}.")
+        known = FORMATS[kind]
+        known.write(Path(path), self.cell_set(name or known.name_of(Path(path))))
 
     @cached_property
     def cells(self) -> CellTable:

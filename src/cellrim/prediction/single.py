@@ -27,6 +27,7 @@ from cellrim.prediction.large import (
 from cellrim.prediction.large_tables import save_cells, save_preview
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.store import Store, remove_tree
+from cellrim.prediction.tables import STREAMED_KINDS
 from cellrim.prediction.workers import Workers
 from cellrim.representation.flow import DecodeOptions
 
@@ -139,6 +140,12 @@ def plan_single(
         raise UsageError(
             "Expected a folder as the output with --axes, --pixel-size, --project, --track, "
             f"--target or --accurate, but got {out}."
+        )
+    unable = [kind for kind in request.save if kind not in STREAMED_KINDS]
+    if unable:
+        raise UsageError(
+            f"Expected to save {', '.join(STREAMED_KINDS)} where the output is one file, but got "
+            f"{', '.join(unable)}: say a folder."
         )
     if len(inputs) != 1:
         raise UsageError(

@@ -16,6 +16,7 @@ from cellrim.prediction.records import Record, remove
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.single import is_streamed, save_tables
 from cellrim.prediction.store import Store
+from cellrim.prediction.tables import STREAMED_KINDS, check_kinds
 from cellrim.prediction.workers import Workers
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _do_streamed(job: Job, plan: Plan, asked: str, team: Team) -> Record:
     try:
         for path in outputs.values():  # results of an earlier run would not fit the new ones
             remove(path)
+        check_kinds(plan.request.save, able=STREAMED_KINDS, what="a streamed image")
         fingerprint = fingerprint_of(job.source, asked)
         result = _segmented(job, plan, outputs["labels"], team)
     except ClusterError:  # nobody is left to do the other images

@@ -51,21 +51,20 @@ class PairedResult(Result):
 
     @cached_property
     def cells(self) -> CellTable:
-        """One row per cell, with its nuclei.
-
-        ``nuclei`` is their number, ``nucleus_area`` their pixels together, and
-        ``nucleus_fraction`` these over the pixels of the cell.
-        """
+        """One row per cell, with how many nuclei it has and the comparison of its compartments."""
         from cellrim.measure.cells import CellTable, measure_cells
 
-        table = measure_cells(self.labels, self.image, confidence=self.confidence)
-        area = np.bincount(self.nuclei.ravel(), minlength=self.count + 1)[1 : self.count + 1]
-        extra = {
-            "nuclei": self.nucleus_counts,
-            "nucleus_area": area,
-            "nucleus_fraction": area / table.columns["area"],
-        }
-        return CellTable(table.columns | extra)
+        held = np.where(self.nuclei <= self.count, self.nuclei, 0)
+        table = measure_cells(self.labels, self.image, confidence=self.confidence, nuclei=held)
+        return CellTable(table.columns | {"nuclei": self.nucleus_counts})
+
+    def save(self, kind: str, path: str | Path, *, name: str | None = None) -> None:
+        """Write the cells in any format, as :meth:`Result.save` does, or ``nuclei`` as labels."""
+        own = {"nuclei": self.save_nuclei, "overlay": self.save_overlay}
+        if kind in own:
+            own[kind](path)
+        else:
+            super().save(kind, path, name=name)
 
     def save_nuclei(self, path: str | Path) -> None:
         """Write the label image of the nuclei as TIFF.

@@ -69,12 +69,17 @@ class Options(BaseModel):
         ),
     ] = None
 
+    def numbers(self) -> tuple[int, ...] | None:
+        """Return the numbers of the channels that are asked for; None for all."""
+        if self.channels is None:
+            return None
+        return tuple(int(part) for part in self.channels.split(","))
+
     def asked(self) -> Asked:
         """Return the same as the command line's request."""
-        channels = None
-        if self.channels is not None:
-            channels = tuple(int(part) for part in self.channels.split(","))
-        return Asked(diameter=self.diameter, channels=channels, min_confidence=self.min_confidence)
+        return Asked(
+            diameter=self.diameter, channels=self.numbers(), min_confidence=self.min_confidence
+        )
 
 
 class OneImage(Options):
@@ -230,7 +235,7 @@ def segment_file(path: Path, name: str, options: Options, *, models: Models, mod
     check_stop()
     return segmenter.segment(
         image,
-        channels=asked.channels,
+        channels=options.numbers(),
         diameter=asked.diameter,
         options=asked.decode_options(segmenter.card.decode),
     )

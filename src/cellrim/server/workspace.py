@@ -605,7 +605,7 @@ def _settled(workspace: Workspace, options: Options, default_model: str) -> Sett
     return Settled(
         model,
         asked_diameter=asked.diameter,
-        channels=asked.channels,
+        channels=options.numbers(),
         threshold=card.decode.foreground_threshold,
         min_confidence=card.decode.min_confidence if least is None else least,
     )

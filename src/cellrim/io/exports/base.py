@@ -1,0 +1,138 @@
+"""What all formats share: the cells of one image, and what a format has to say of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim.core.image import Image
+from cellrim.core.labels import Labels
+from cellrim.errors import MissingExtraError, UsageError
+
+Columns = Mapping[str, NDArray[Any]]
+ShapeOf = Callable[[str], tuple[int, int]]
+"""Tells height and width of an image by its name, for files that do not hold them."""
+
+
+@dataclass(frozen=True)
+class CellSet:
+    """The cells of one image, as they go into a file or come out of one.
+
+    Parameters
+    ----------
+    name
+        Of the image, without folder and suffix.
+    labels
+        int32, axes ``YX``; 0 is background.
+    image
+        The image, where it is at hand.
+    pixel_size
+        Edge of a pixel in micrometres, where known; that of the image where left out.
+    measure
+        Measures the cells, where that is possible; called only by formats that hold measurements.
+    """
+
+    name: str
+    labels: Labels
+    image: Image | None = None
+    pixel_size: float | None = None
+    measure: Callable[[], Columns] | None = None
+
+    @property
+    def micrometres(self) -> float | None:
+        """Edge of a pixel in micrometres, where known."""
+        if self.pixel_size is None and self.image is not None:
+            return self.image.pixel_size
+        return self.pixel_size
+
+    def need_image(self, kind: str) -> Image:
+        """Return the image.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        if self.image is None:
+            raise UsageError(f"Expected an image for {kind}, but got labels only: say --image.")
+        return self.image
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of files.
+
+    Parameters
+    ----------
+    kind
+        What ``--save`` calls it.
+    ending
+        How the name of a file goes on behind that of the image.
+    title
+        One line for people: what opens it.
+    write
+        Writes the cells of one image.
+    read
+        Reads the cells of every image in a file; None where the format cannot be read back.
+    write_many
+        Writes those of several images into one file, where the format can.
+    needs_image
+        Whether there must be an image.
+    package, extra
+        Package that must be installed, and the extra of cellrim that brings it.
+    """
+
+    kind: str
+    ending: str
+    title: str
+    write: Callable[[Path, CellSet], None]
+    read: Callable[[Path, ShapeOf], Iterator[CellSet]] | None = None
+    write_many: Callable[[Path, Iterable[CellSet]], None] | None = None
+    needs_image: bool = False
+    package: str = ""
+    extra: str = ""
+
+    def check_installed(self) -> None:
+        """Check that the format can be written here.
+
+        Raises
+        ------
+        MissingExtraError
+            If its package is not installed.
+        """
+        if self.package and find_spec(self.package) is None:
+            raise MissingExtraError(f"The format {self.kind}", self.extra)
+
+    def name_of(self, path: Path) -> str:
+        """Name of the image that a file of this format belongs to."""
+        name = path.name
+        for ending in (self.ending, Path(self.ending).suffix, path.suffix):
+            if ending and name.lower().endswith(ending) and len(name) > len(ending):
+                return name[: -len(ending)]
+        return name
+
+
+def numbers_of_names(names: list[str]) -> list[int]:
+    """Ids that the names of cells spell, or 1, 2, 3 ... where they are no different numbers.
+
+    Examples
+    --------
+    >>> numbers_of_names(["007", "3"]), numbers_of_names(["a", "3"])
+    ([7, 3], [1, 2])
+    """
+    spelled = [int(n) if n.isascii() and n.isdigit() and len(n) < 10 else 0 for n in names]
+    if all(spelled) and len(set(spelled)) == len(spelled):
+        return spelled
+    return list(range(1, len(names) + 1))
+
+
+def stored(labels: Labels) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    """Labels as files hold them: uint16, or uint32 where an id is above 65535."""
+    wide = bool(labels.size) and int(labels.max()) > np.iinfo(np.uint16).max
+    return labels.astype(np.uint32) if wide else labels.astype(np.uint16)

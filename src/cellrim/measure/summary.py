@@ -1,0 +1,73 @@
+"""One row of numbers per image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cellrim.core.image import Image
+from cellrim.measure.cells import CellTable
+
+Number = float | int | None
+
+_MEDIANS = (
+    "area",
+    "area_um2",
+    "diameter",
+    "diameter_um",
+    "circularity",
+    "eccentricity",
+    "solidity",
+    "nearest_distance",
+    "confidence",
+)
+
+
+def summarise(table: CellTable, image: Image) -> dict[str, Number]:
+    """Sum the cells of an image up.
+
+    Parameters
+    ----------
+    table
+        The measured cells.
+    image
+        The image they were measured in.
+
+    Returns
+    -------
+    dict
+        See :data:`cellrim.measure.columns.IMAGE_COLUMNS`, all but the names of image and source;
+        None where a number is not known.
+    """
+    height, width = image.shape
+    columns, count, size = table.columns, len(table), image.pixel_size
+    summary: dict[str, Number] = {
+        "height": height,
+        "width": width,
+        "pixel_size_um": size,
+        "cells": count,
+        "cells_at_border": int(np.count_nonzero(columns["touches_border"])),
+        "confluence": float(columns["area"].sum()) / (height * width),
+        "cells_per_megapixel": count / (height * width) * 1e6,
+        "cells_per_mm2": None if size is None else count / (height * width * size**2) * 1e6,
+    }
+    for name in _MEDIANS:
+        if name in columns or name.endswith(("_um", "_um2")):
+            summary[f"median_{name}"] = _median(table, name)
+    for channel, background in table.background.items():
+        summary[f"background_{channel}"] = _known(background)
+        for name in (f"mean_{channel}", f"corrected_mean_{channel}"):
+            summary[f"median_{name}"] = _median(table, name)
+    return summary
+
+
+def _median(table: CellTable, name: str) -> Number:
+    """Median of the numbers in a column; None where there is none."""
+    values = table.columns.get(name)
+    if values is None:
+        return None
+    known = values[~np.isnan(values)]
+    return _known(float(np.median(known))) if len(known) else None
+
+
+def _known(value: float) -> Number:
+    return value if np.isfinite(value) else None

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cellrim.cli.main import app
+from cellrim.errors import CellrimError
+from cellrim.io.exports import FORMATS
+from cellrim.io.labels import read_labels, write_labels
+
+ROUND = [kind for kind, known in FORMATS.items() if known.read]
+
+
+@pytest.fixture
+def folders(tmp_path, cells, picture, write_tiff):
+    for name in ("a b", "ü"):
+        write_labels(tmp_path / "labels" / f"{name}_labels.tif", cells)
+        write_tiff(tmp_path / "images" / f"{name}.tif", picture)
+    return tmp_path
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, ["convert", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.mark.parametrize("kind", ROUND)
+def test_a_file_there_and_back(kind, folders, cells):
+    there = folders / f"x{FORMATS[kind].ending}"
+    run(folders / "labels" / "a b_labels.tif", there)
+    run(there, folders / "back.tif", "--shape", "70,90")
+    np.testing.assert_array_equal(read_labels(folders / "back.tif"), cells)
+
+
+@pytest.mark.parametrize("name", ["all.json", "all.csv"])
+def test_a_folder_into_one_file_and_back(name, folders, cells):
+    shown = run(folders / "labels", folders / name).stdout
+    assert "2 images, 8 cells" in shown
+    run(folders / name, folders / "back", "--to", "labels", "--image", folders / "images")
+    found = sorted((folders / "back").iterdir())
+    assert [p.name for p in found] == ["a b_labels.tif", "ü_labels.tif"]
+    for path in found:
+        np.testing.assert_array_equal(read_labels(path), cells)
+
+
+def test_overlay_and_table_take_the_image(folders):
+    given = (folders / "labels", folders / "out", "--image", folders / "images")
+    run(*given, "--to", "overlay")
+    run(*given, "--to", "cells")
+    assert len(list((folders / "out").glob("*_overlay.png"))) == 2
+    assert "mean_grey" in (folders / "out" / "ü_cells.csv").read_text()
+
+
+def test_names_in_files_do_not_lead_out_of_the_folder(tmp_path):
+    (tmp_path / "evil.csv").write_text("id,predicted\n../../evil,1 2\n/etc/evil,1 2\n")
+    given = (tmp_path / "evil.csv", tmp_path / "out", "--to", "labels", "--shape", "2,2")
+    run(*given)
+    written = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*_labels.tif")]
+    assert sorted(written) == ["out/etc/evil_labels.tif", "out/evil_labels.tif"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("{d}/none.tif", "{d}/x.zip"), "does not exist"),
+        (("{d}/labels", "{d}/x.zip"), "Expected one image for"),
+        (("{d}/labels", "{d}/x.doc"), r"x\.doc"),
+        (("{d}/labels", "{d}/x", "--to", "nonsense"), "nonsense"),
+        (("{d}/labels", "{d}/x", "--to", "overlay"), "--image"),
+        (("{d}/labels", "{d}/x", "--from", "overlay", "--to", "coco"), "holds cells"),
+        (("{d}/labels", "{d}/x", "--from", "rois", "--to", "coco"), r"\*_rois.zip"),
+        (("{d}/labels", "{d}/x.json", "--shape", "3"), "520,704"),
+    ],
+)
+def test_bad_usage(folders, arguments, says):
+    with pytest.raises(CellrimError, match=says):
+        run(*(a.replace("{d}", str(folders)) for a in arguments))
+
+
+def test_the_size_is_asked_for(folders):
+    run(folders / "labels" / "a b_labels.tif", folders / "a_rois.zip")
+    with pytest.raises(CellrimError, match="--shape"):
+        run(folders / "a_rois.zip", folders / "a.tif")
