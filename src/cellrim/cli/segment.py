@@ -81,13 +81,18 @@ def segment(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads; else one per CPU.")
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report/--no-report", help="Write report.html, to look at in a browser."),
+    ] = True,
     sample: Annotated[
         bool, typer.Option("--sample", help="Segment the image that ships with cellrim.")
     ] = False,
 ) -> None:
     """Find and measure every cell in images.
 
-    Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, and run.json last.
+    Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image,
+    report.html to look at, and run.json last.
     Every plane of a stack of times and slices is segmented.
     Exit code 0: all images done, 1: some failed, 2: bad usage, nothing was done.
     """
@@ -103,12 +108,13 @@ def segment(
         project=project,
         track=track,
         pixel_size=parse_pixel_size(pixel_size),
+        with_report=report,
         existing=_existing(resume=resume, overwrite=overwrite),
         threads=threads,
     )
-    report = _run(plan)
-    _show(report, plan.out)
-    if report.failed:
+    outcome = _run(plan)
+    _show(outcome, plan.out)
+    if outcome.failed:
         raise typer.Exit(1)
 
 
@@ -183,6 +189,7 @@ def _plan(
     project: str | None,
     track: bool,
     pixel_size: PixelSize,
+    with_report: bool,
     existing: Existing,
     threads: int | None,
 ) -> Plan:
@@ -203,6 +210,7 @@ def _plan(
             project=cast("Projection | None", project),  # checked by Request
             track=track,
             pixel_size=pixel_size,
+            report=with_report,
         )
         jobs = find_jobs(inputs, out)
         segmenter = load_model(model, threads=threads)
@@ -265,7 +273,8 @@ def describe(record: Record) -> str:
         return f"{record.target}: failed. {record.error}"
     seconds = sum(record.seconds.values())
     size = f"{record.diameter or 0:.0f} px"
-    return f"{record.target}: {record.cells} cells of about {size}, {seconds:.1f} s"
+    flags = f" Look at it: {', '.join(record.flags)}." if record.flags else ""
+    return f"{record.target}: {record.cells} cells of about {size}, {seconds:.1f} s{flags}"
 
 
 def _show(report: Report, out: Path) -> None:

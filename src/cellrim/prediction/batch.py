@@ -24,6 +24,7 @@ from cellrim.io.images import PixelSize, collapse_grey, open_stack
 from cellrim.io.sources import check_asked_axes, check_pixel_size
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
 from cellrim.measure.tracks import LinkOptions
+from cellrim.measure.quality import flags
 from cellrim.prediction.inputs import OUTPUT_ENDINGS, Job
 from cellrim.prediction.records import (
     LINES_NAME,
@@ -36,6 +37,7 @@ from cellrim.prediction.records import (
     remove,
     start_lines,
 )
+from cellrim.prediction.report import append_kept, keep, start_kept, write_report
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
@@ -67,6 +69,8 @@ class Request:
         How the slices of a stack become one plane; each is segmented where None.
     track
         Whether cells are linked over time.
+    report
+        Whether to write ``report.html``; it changes no result.
 
     Raises
     ------
@@ -82,6 +86,7 @@ class Request:
     pixel_size: PixelSize = "read"
     project: Projection | None = None
     track: bool = False
+    report: bool = False
 
     def __post_init__(self) -> None:
         if self.diameter is not None and not 0 < self.diameter < float("inf"):
@@ -210,6 +215,7 @@ def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report
     """
     begun, clock = datetime.now(UTC), time.perf_counter()
     start_lines(plan.out, list(plan.done.values()))
+    start_kept(plan.out, set(plan.done) if plan.request.report else set())
     asked = _request_hash(plan.segmenter, plan.request)
     records = []
     for job in plan.jobs:
@@ -221,7 +227,10 @@ def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report
                 report(record)
         records.append(record)
     result = Report(tuple(records), len(plan.done), time.perf_counter() - clock)
-    finish(plan.out, _summary(plan, result, begun))
+    summary = _summary(plan, result, begun)
+    if plan.request.report:
+        write_report(plan.out, summary)
+    finish(plan.out, summary)
     return result
 
 
@@ -235,10 +244,15 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
             remove(path)
         remove_ctc(job.tracks(plan.out))
         fingerprint = _fingerprint(job.source, asked)
-        with _segmented(job, plan, seconds) as result, _Timed(seconds, "save"):
-            _save(result, outputs, plan.request.save)
-            if plan.request.track and isinstance(result, StackResult):
-                result.save_tracks(job.tracks(plan.out))
+        with _segmented(job, plan, seconds) as result:
+            with _Timed(seconds, "save"):
+                _save(result, outputs, plan.request.save)
+                if plan.request.track and isinstance(result, StackResult):
+                    result.save_tracks(job.tracks(plan.out))
+            with _Timed(seconds, "report"):
+                quality = result.quality
+                if plan.request.report:
+                    append_kept(plan.out, keep(result, target, images=len(plan.jobs)))
     except CellrimError as error:
         return Record(source=source, target=target, status="failed", error=str(error))
     except Exception as error:  # also MemoryError: one image must never stop the others
@@ -252,6 +266,8 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         cells=result.count,
         diameter=round(result.diameter, 3),
         seconds=seconds,
+        quality=quality.as_numbers(),
+        flags=flags(quality),
         fingerprint=fingerprint,
     )
 

@@ -49,6 +49,8 @@ class Record(BaseModel):
         Time of each step.
     error
         Why it failed.
+    quality, flags
+        Numbers of :class:`~cellrim.measure.quality.Quality` and the flags they raise.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +63,8 @@ class Record(BaseModel):
     diameter: float | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
     error: str | None = None
+    quality: dict[str, float | None] = Field(default_factory=dict)
+    flags: tuple[str, ...] = ()
     fingerprint: Fingerprint | None = None
 
 
