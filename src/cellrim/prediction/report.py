@@ -326,7 +326,10 @@ def _plates(
             f'<button type=button data-show="map{k}" aria-pressed="{pressed}">{label}</button>'
         )
         panels.append(f'<div class=plates id="map{k}"{hidden}>{_maps(values, label)}</div>')
-    text = "<p class=muted>Choose a well to see its images.</p>"
+    text = (
+        "<p class=muted>The images of a well are taken together; all plates share one scale. "
+        "Choose a well to see its images.</p>"
+    )
     return [Section("Plates", " ".join(buttons) + "".join(panels) + text)]
 
 

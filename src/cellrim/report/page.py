@@ -106,6 +106,7 @@ def write_page(
     gallery: str,
     legend: str = "",
     cards: Sequence[Card],
+    card_width: int = 220,
     after: Sequence[Section] = (),
 ) -> None:
     """Write a report, whole or not at all.
@@ -117,7 +118,7 @@ def write_page(
     title
         Of the page.
     tiles
-        Large numbers at the top: label to text.
+        Large numbers at the top: label to text; after a line break, in small letters.
     before, after
         Sections around the gallery.
     gallery
@@ -125,13 +126,17 @@ def write_page(
     legend
         HTML above the gallery.
     cards
-        In the order in which they are shown. Pictures beyond :data:`PICTURES_BYTES` are left out.
+        In the order in which they are shown, which should be the worst first. Pictures beyond
+        :data:`PICTURES_BYTES` are left out.
+    card_width
+        Width of a card in pixels, to begin with; 120 to 600.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     """
+    controls = _asset("gallery.html").replace("value=220", f"value={card_width}")
     parts = [
         "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n",
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n',
@@ -141,7 +146,7 @@ def write_page(
         '<button id=theme type=button aria-label="Light or dark">Light / dark</button></header>\n',
         f"<main>\n<ul class=tiles>{_tiles(tiles)}</ul>\n",
         *map(_section, before),
-        _section(Section(gallery, legend + _asset("gallery.html"))),
+        _section(Section(gallery, legend + controls)),
         *map(_section, after),
         "</main>\n",
         _asset("dialog.html"),
@@ -194,10 +199,12 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _tiles(tiles: Mapping[str, str]) -> str:
-    return "".join(
-        f"<li><b>{escape(text)}</b><span>{escape(label)}</span></li>"
-        for label, text in tiles.items()
-    )
+    items = []
+    for label, text in tiles.items():
+        large, _, small = text.partition("\n")
+        more = f"<small>{escape(small)}</small>" if small else ""
+        items.append(f"<li><b>{escape(large)}</b><span>{escape(label)}</span>{more}</li>")
+    return "".join(items)
 
 
 def _section(section: Section) -> str:

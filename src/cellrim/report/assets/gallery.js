@@ -124,12 +124,14 @@ const orders = [...new Set(cards.flatMap((card) => Object.keys(card.order)))];
 byId("order").append(make("option", { value: "", textContent: "worst first" }),
   make("option", { value: "name", textContent: "name" }),
   ...orders.map((name) => make("option", { value: name, textContent: name })));
+byId("flagged-label").hidden = !cards.some((card) => card.flags.length || card.error);
 byId("find").addEventListener("input", refresh);
 byId("order").addEventListener("change", refresh);
 byId("flagged").addEventListener("change", refresh);
 byId("outlined").addEventListener("change", (event) => outline(event.target.checked));
-byId("size").addEventListener("input", (event) =>
-  document.body.style.setProperty("--card", event.target.value + "px"));
+const resize = () => document.body.style.setProperty("--card", byId("size").value + "px");
+byId("size").addEventListener("input", resize);
+resize();
 byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 byId("theme").addEventListener("click", () => {
