@@ -104,7 +104,7 @@ CHECKS = (
     Check(
         "out of focus",
         "blur",
-        0.14,
+        0.095,
         True,
         lambda v: (
             f"Out of focus: even the sharpest edges are blurred over {v:.2f} cell diameters, so "
@@ -114,7 +114,7 @@ CHECKS = (
     Check(
         "saturated",
         "saturated",
-        0.03,
+        0.1,
         True,
         lambda v: (
             f"Saturated: {v:.0%} of the pixels in cells stand at the end of the camera's range, "
@@ -124,7 +124,7 @@ CHECKS = (
     Check(
         "uneven illumination",
         "unevenness",
-        0.3,
+        0.25,
         True,
         lambda v: (
             f"Uneven illumination: the background changes across the image by {v:.0%} of the "
@@ -134,7 +134,7 @@ CHECKS = (
     Check(
         "too few pixels per cell",
         "cell_diameter",
-        9.0,
+        8.0,
         False,
         lambda v: (
             f"Too few pixels per cell: the typical cell is {v:.1f} pixels wide, so cells that "
@@ -144,7 +144,7 @@ CHECKS = (
     Check(
         "unlike the training data",
         "certainty",
-        0.7,
+        0.5,
         False,
         lambda v: (
             f"Unlike the training data: the model is sure of only {v:.0%} of what it takes for "

@@ -249,7 +249,7 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
                 _save(result, outputs, plan.request.save)
                 if plan.request.track and isinstance(result, StackResult):
                     result.save_tracks(job.tracks(plan.out))
-            with _Timed(seconds, "report"):
+            with _Timed(seconds, "quality"):
                 quality = result.quality
                 if plan.request.report:
                     append_kept(plan.out, keep(result, target, images=len(plan.jobs)))

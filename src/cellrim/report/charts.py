@@ -176,7 +176,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
     Examples
     --------
     >>> nice_ticks(0, 9)
-    [0, 2, 4, 6, 8, 10]
+    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
     """
     span = high - low
     if not span > 0:

@@ -105,12 +105,27 @@ def _place(name: str) -> tuple[str, int, int] | None:
     """Read what stands before the well, and its row and column."""
     stem = PurePosixPath(name).name
     for pattern in (_NUMBERS, _WITH_SITE, _LETTERS):
-        for match in pattern.finditer(stem):
-            row = int(match[1]) - 1 if pattern is _NUMBERS else _ROWS.index(match[1].upper())
-            column = int(match[2]) - 1
-            if 0 <= row < len(_ROWS) and 0 <= column < _MOST_COLUMNS:
-                return stem[: match.start()].strip(" _-."), row, column
+        places = [
+            (match, _number_of_row(match[1]), int(match[2]) - 1) for match in pattern.finditer(stem)
+        ]
+        places = [
+            (match, row, column)
+            for match, row, column in places
+            if 0 <= row < len(_ROWS) and 0 <= column < _MOST_COLUMNS
+        ]
+        if places:
+            match, row, column = min(places, key=lambda place: _doubt(place[0]))
+            return stem[: match.start()].strip(" _-."), row, column
     return None
+
+
+def _number_of_row(text: str) -> int:
+    return int(text) - 1 if text.isdigit() else _ROWS.index(text.upper())
+
+
+def _doubt(match: re.Match[str]) -> tuple[bool, bool]:
+    """Two digits are surest; P1 may be a plate or a position."""
+    return len(match[2]) < 2, match[1] == "P"
 
 
 def _folder(name: str) -> str:
