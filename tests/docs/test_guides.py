@@ -45,12 +45,18 @@ def blocks_of(path: Path) -> list[Block]:
 GUIDES = [path for path in sorted(DOCS.rglob("*.md")) if blocks_of(path)]
 
 
+@pytest.fixture(scope="session")
+def truth():
+    """True labels of the sample; drawing them takes a while."""
+    return make.draw()[1]
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, truth, monkeypatch):
     [sample] = sample_images()
     (tmp_path / "my-images").mkdir()
     shutil.copy(sample, tmp_path / "my-images" / sample.name)
-    write_labels(tmp_path / "truth" / f"{sample.stem}.tif", make.draw()[1])
+    write_labels(tmp_path / "truth" / f"{sample.stem}.tif", truth)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
