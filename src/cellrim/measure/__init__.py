@@ -1,5 +1,6 @@
-"""Label image and image to one row of measurements per cell."""
+"""One row of measurements per cell, and how far an image can be trusted."""
 
 from cellrim.measure.cells import CellTable, measure_cells
+from cellrim.measure.quality import Quality, flags, measure_quality, sentences
 
-__all__ = ["CellTable", "measure_cells"]
+__all__ = ["CellTable", "Quality", "flags", "measure_cells", "measure_quality", "sentences"]
