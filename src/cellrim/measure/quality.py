@@ -9,8 +9,8 @@ it calls bad; ``docs/quality.md`` shows the figures.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -200,6 +200,18 @@ def measure_quality(image: Image, labels: Labels, *, certainty: float = math.nan
         cell_diameter=diameter,
         certainty=certainty,
     )
+
+
+def typical(planes: Sequence[Quality]) -> Quality:
+    """Quality of a stack: the median of each number over the planes where it is measured.
+
+    The first and last slices of a stack are out of focus by nature; the median is not.
+    """
+    medians = {}
+    for field in fields(Quality):
+        known = [v for v in (getattr(plane, field.name) for plane in planes) if not math.isnan(v)]
+        medians[field.name] = float(np.median(known)) if known else math.nan
+    return Quality(**medians)
 
 
 def edge_blur(image: Image, diameter: float) -> float:

@@ -23,8 +23,8 @@ from cellrim.errors import CellrimError, UsageError
 from cellrim.io.images import PixelSize, collapse_grey, open_stack
 from cellrim.io.sources import check_asked_axes, check_pixel_size
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
-from cellrim.measure.tracks import LinkOptions
 from cellrim.measure.quality import flags
+from cellrim.measure.tracks import LinkOptions
 from cellrim.prediction.inputs import OUTPUT_ENDINGS, Job
 from cellrim.prediction.records import (
     LINES_NAME,

@@ -26,6 +26,7 @@ from cellrim.io.labels import read_labels
 from cellrim.measure.quality import CHECKS, Quality, sentences
 from cellrim.prediction.records import Record, remove
 from cellrim.prediction.result import Result
+from cellrim.prediction.stacks import StackResult
 from cellrim.report.charts import histogram, number, plate_map
 from cellrim.report.page import (
     Card,
@@ -86,35 +87,35 @@ class Kept(BaseModel):
     picture: dict[str, Any]
 
 
-def keep(result: Result, target: str, *, images: int) -> Kept:
+def keep(result: Result | StackResult, target: str, *, images: int) -> Kept:
     """Make of a result what the page needs.
 
     Parameters
     ----------
     result
-        Of one image.
+        Of one image; a stack is shown by its plane with most cells.
     target
         As in its record.
     images
         How many images the run has: the more, the smaller the pictures.
     """
-    sizes = areas(result.labels)
-    columns = result.cells.columns
-    names = result.image.channels[:_MOST_CHANNELS]
+    plane = result if isinstance(result, Result) else result.fullest
+    assert plane is not None  # a stack has at least one plane
+    columns = result.cells.columns if isinstance(result, Result) else result.columns
     means = [columns[n] for n in columns if n.startswith("mean_")][:_MOST_CHANNELS]
     picture = make_picture(
-        result.image, {"cells": Layer(result.labels)}, budget=picture_budget(images)
+        plane.image, {"cells": Layer(plane.labels)}, budget=picture_budget(images)
     )
-    sure = result.confidence
+    sure = columns.get("confidence", np.zeros(0))
     return Kept(
         target=target,
         cells=result.count,
-        diameters=_sketch(np.sqrt(sizes * 4 / np.pi)),
-        intensities={n: _sketch(m) for n, m in zip(names, means, strict=False)},
-        covered=float((result.labels > 0).mean()),
+        diameters=_sketch(np.sqrt(columns["area"] * 4 / np.pi)),
+        intensities={n: _sketch(m) for n, m in zip(plane.image.channels, means, strict=False)},
+        covered=float((plane.labels > 0).mean()),
         confidence=float(np.median(sure)) if len(sure) and np.isfinite(sure).all() else None,
-        size=result.image.shape,
-        pixel_size=result.image.pixel_size,
+        size=plane.image.shape,
+        pixel_size=plane.image.pixel_size,
         picture=picture.as_json(),
     )
 
