@@ -14,6 +14,7 @@ from cellrim.measure.quality import (
     measure_quality,
     saturated_share,
     sentences,
+    typical,
 )
 
 DIAMETER = 24
@@ -148,3 +149,9 @@ def test_nan_pixels_do_no_harm(scene):
     quality = measure_quality(image_from_array(broken), labels)
     assert 0 <= quality.saturated < 0.05
     assert quality.unevenness < 0.1
+
+
+def test_a_stack_is_as_good_as_its_typical_plane():
+    planes = [Quality(blur=0.5), Quality(blur=0.02, saturated=0.3), Quality(blur=0.04)]
+    assert typical(planes) == Quality(blur=0.04, saturated=0.3)
+    assert flags(typical([])) == ()

@@ -198,3 +198,15 @@ def test_a_thousand_images_stay_small(tmp_path, cells):
     assert PICTURES_BYTES / 4 < size < PICTURES_BYTES + 6_000_000
     found = read_cards(tmp_path / "report.html")
     assert sum(card["picture"] is not None for card in found) == 1000
+
+
+def test_a_stack_is_one_card_with_all_of_its_cells(folder, start, write_tiff, discs):
+    planes = np.stack([discs((80, 90), 8), np.zeros((80, 90), np.uint8), discs((80, 90), 8)])
+    write_tiff(folder / "stack.ome.tif", planes, metadata={"axes": "TYX"}, ome=True)
+    outcome = start()
+    [record] = [r for r in outcome.records if r.target == "stack"]
+    card = cards(folder)["stack"]
+    assert card["keep"]["cells"] == record.cells > 0
+    assert card["keep"]["covered"] > 0.1  # shown by a plane with cells
+    assert record.quality["cell_diameter"] == pytest.approx(16, rel=0.2)
+    assert card["picture"]

@@ -101,7 +101,9 @@ def keep(result: Result | StackResult, target: str, *, images: int) -> Kept:
     """
     plane = result if isinstance(result, Result) else result.fullest
     assert plane is not None  # a stack has at least one plane
-    columns = result.cells.columns if isinstance(result, Result) else result.columns
+    columns: Mapping[str, NDArray[Any]] = (
+        result.cells.columns if isinstance(result, Result) else result.columns
+    )
     means = [columns[n] for n in columns if n.startswith("mean_")][:_MOST_CHANNELS]
     picture = make_picture(
         plane.image, {"cells": Layer(plane.labels)}, budget=picture_budget(images)
