@@ -11,19 +11,17 @@ extra.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-from accuracy import RECIPE, report
+from accuracy import report
+from shared import recipe_samples
 
 from cellrim.datasets.base import Sample
 from cellrim.prediction import load_model
-from cellrim.training.prepare import find_samples
-from cellrim.training.recipe import load_recipe
 
 IMAGES = 5
 BASE = "general"
@@ -35,16 +33,15 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=["usiigaci", "mixed"])
     parser.add_argument("--minutes", type=float, default=10.0)
     options = parser.parse_args()
-    found, _ = find_samples(load_recipe(RECIPE), Path(os.environ["CELLRIM_DATA"]))
     for name in options.sets:
-        parts = {p: [s for _, part, s in found if part == p and s.dataset == name] for p in PARTS}
-        tuned = fine_tune(options.out, name, parts["train"], minutes=options.minutes)
-        for model in (BASE, str(tuned)):
-            print(f"{name}, {'fine-tuned' if model != BASE else BASE}:", flush=True)
-            report(load_model(model), parts["validation"], told=False)
+        tuned = fine_tune(options.out, name, _of("train", name), minutes=options.minutes)
+        for title, model in ((BASE, BASE), ("fine-tuned", str(tuned))):
+            print(f"{name}, {title}:", flush=True)
+            report(load_model(model), _of("validation", name), told=False)
 
 
-PARTS = ("train", "validation")
+def _of(part: str, name: str) -> list[Sample]:
+    return [s for s in recipe_samples(part) if s.dataset == name]
 
 
 def fine_tune(out: Path, name: str, samples: list[Sample], *, minutes: float) -> Path:

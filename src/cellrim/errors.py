@@ -38,6 +38,10 @@ class RecipeError(CellrimError, ValueError):
     """A training recipe cannot work."""
 
 
+class ClusterError(CellrimError, ConnectionError):
+    """The workers or the scheduler that should do the work are gone."""
+
+
 class MissingExtraError(CellrimError, ImportError):
     """An optional dependency is needed and not installed."""
 
@@ -45,3 +49,8 @@ class MissingExtraError(CellrimError, ImportError):
         super().__init__(
             f"{feature} needs the optional dependencies {extra!r}: pip install 'cellrim[{extra}]'"
         )
+        self._told = (feature, extra)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """Errors travel from worker processes to the one that shows them."""
+        return type(self), self._told

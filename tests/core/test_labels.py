@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cellrim.core.labels import areas, as_labels, median_diameter, relabel
+from cellrim.core.labels import areas, as_labels, halve, median_diameter, relabel
 from cellrim.errors import InputError
 
 SHAPES = st.tuples(st.integers(1, 8), st.integers(1, 8))
@@ -45,3 +45,19 @@ def test_any_whole_numbers(dtype):
     labels = as_labels(np.array([[0, 1], [1, 0]], dtype))
     assert labels.dtype == np.int32
     assert labels.tolist() == [[0, 1], [1, 0]]
+
+
+def _commonest(block):
+    """Slow twin of :func:`halve` for one 2x2 block."""
+    values = block.ravel().tolist()
+    return max(values, key=lambda v: (values.count(v), -values.index(v)))
+
+
+@given(arrays(np.uint32, SHAPES, elements=st.sampled_from([0, 1, 5, 2**32 - 1])))
+def test_halve_takes_the_commonest_label(labels):
+    result = halve(labels)
+    assert result.dtype == labels.dtype
+    even = np.pad(labels, [(0, n % 2) for n in labels.shape], mode="edge")
+    assert result.shape == (even.shape[0] // 2, even.shape[1] // 2)
+    for y, x in np.ndindex(result.shape):
+        assert result[y, x] == _commonest(even[2 * y : 2 * y + 2, 2 * x : 2 * x + 2])

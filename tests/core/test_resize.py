@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PilImage
 
-from cellrim.core.resize import resize, scaled_shape
+from cellrim.core.resize import resize, resize_window, scaled_shape
 from cellrim.errors import InputError
 
 sizes = st.integers(1, 60)
@@ -45,3 +45,38 @@ def test_shapes():
     assert scaled_shape((100, 3), 0.1) == (10, 1)
     with pytest.raises(InputError):
         resize(np.zeros((4, 5, 1), np.float32), (0, 5))
+
+
+@given(sizes, sizes, sizes, sizes, st.data())
+@settings(deadline=None, max_examples=40)
+def test_a_window_is_that_part_of_the_whole(height, width, to_height, to_width, data):
+    image = np.random.default_rng(0).random((height, width, 2)).astype(np.float32)
+    window = []
+    for size in (to_height, to_width):
+        start = data.draw(st.integers(0, size - 1))
+        window.append(slice(start, data.draw(st.integers(start + 1, size))))
+    asked = []
+
+    def read(rows, columns):
+        asked.append((rows.stop - rows.start) * (columns.stop - columns.start))
+        return image[rows, columns]
+
+    got = resize_window(
+        read, (height, width), shape=(to_height, to_width), window=(window[0], window[1])
+    )
+    expected = resize(image, (to_height, to_width))[window[0], window[1]]
+    np.testing.assert_array_equal(got, expected)
+    assert sum(asked) <= height * width
+
+
+def test_a_window_reads_only_what_it_needs():
+    asked = []
+
+    def read(rows, columns):
+        asked.append((rows, columns))
+        return np.zeros((rows.stop - rows.start, columns.stop - columns.start, 1), np.float32)
+
+    resize_window(read, (1000, 2000), shape=(500, 4000), window=(slice(100, 110), slice(0, 40)))
+    [(rows, columns)] = asked
+    assert (rows.start, rows.stop) == (199, 221)
+    assert columns.stop <= 22

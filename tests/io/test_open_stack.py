@@ -1,5 +1,7 @@
 """Stacks in every form: each is compared with the array it was written from."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tifffile
@@ -292,3 +294,49 @@ def test_png_with_asked_axes(tmp_path, write_png):
     assert read_image(path, axes="YXC").pixels.shape == (9, 13, 3)
     with pytest.raises(ImageReadError, match="do not fit"):
         read_image(path, axes="TYXC")
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_imagej_describes_one_page_of_a_large_stack(tmp_path, cut):
+    path, array = tmp_path / "a.tif", RNG.integers(0, 99, (6, 90, 130), dtype=np.uint8)
+    tifffile.imwrite(path, array, imagej=True, metadata={"axes": "TYX"})
+    with tifffile.TiffFile(path) as tiff:
+        first, form = tiff.pages.first, tiff.tiff
+        end = first.dataoffsets[0] + array.nbytes
+        following = first.offset + form.tagnosize + len(first.tags) * form.tagsize
+    data = bytearray(path.read_bytes()[: end - 90 if cut else end])
+    data[following : following + 4] = bytes(4)  # no page behind the first
+    path.write_bytes(data)
+    if cut:
+        with pytest.raises(ImageReadError, match="contradict"), open_stack(path):
+            pass
+        return
+    with open_stack(path) as stack:
+        planes = [stack.read(index).pixels[..., 0] for index in stack.indices()]
+    np.testing.assert_array_equal(planes, array)
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_one_bit_stacks(tmp_path, photometric):
+    path, array = tmp_path / "a.tif", RNG.random((3, 9, 13)) > 0.5
+    tifffile.imwrite(path, array, photometric=photometric, metadata={"axes": "ZYX"})
+    with open_stack(path) as stack:
+        planes = [stack.read(index).pixels[..., 0] for index in stack.indices()]
+    np.testing.assert_array_equal(planes, array ^ (photometric == "miniswhite"))
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_plane_needs_the_memory_of_a_plane(tmp_path, compression):
+    path, plane = tmp_path / "a.ome.tif", 512 * 512 * 2
+    array = np.zeros((40, 512, 512), np.uint16)
+    tifffile.imwrite(path, array, metadata={"axes": "TYX"}, compression=compression)
+    del array
+    with open_stack(path) as stack:
+        stack.read(Index(3))  # decoders are loaded
+        tracemalloc.start()
+        try:
+            for index in stack.indices():
+                stack.read(index)
+            assert tracemalloc.get_traced_memory()[1] < 6 * plane
+        finally:
+            tracemalloc.stop()

@@ -104,7 +104,7 @@ def test_decoding_goes_where_walking_goes():
     labels = discs((40, 60), (18, 18, 12), (20, 40, 11))
     maps = encode(labels, 24.0)
     nodes = np.flatnonzero(labels)
-    ends = flow._follow(flow._next_node(maps, labels > 0, nodes))
+    ends = flow.follow(flow.next_node(maps, labels > 0, nodes))
     width = labels.shape[1]
     plain = follow_plainly(maps, labels)
     for node, end in zip(nodes, nodes[ends], strict=True):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cellrim.io.images import PixelSize
     from cellrim.prediction.batch import Existing, Plan, Report
     from cellrim.prediction.records import Record
+    from cellrim.prediction.single import SinglePlan, Summary
+    from cellrim.prediction.streamed import Team
 
 
 def segment(
@@ -31,7 +33,12 @@ def segment(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go. Required."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER|FILE",
+            help="Where the results go; one image may go to one .zarr or .tif file. Required.",
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="An embedded model, or a trained one's folder.")
@@ -85,6 +92,16 @@ def segment(
         bool,
         typer.Option("--report/--no-report", help="Write report.html, to look at in a browser."),
     ] = True,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Processes that share the work; else this one."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, or local:N."
+        ),
+    ] = None,
     sample: Annotated[
         bool, typer.Option("--sample", help="Segment the image that ships with cellrim.")
     ] = False,
@@ -94,9 +111,10 @@ def segment(
     Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image,
     report.html to look at, and run.json last.
     Every plane of a stack of times and slices is segmented.
+    Images of more than 64 million pixels are streamed: any size, little memory.
     Exit code 0: all images done, 1: some failed, 2: bad usage, nothing was done.
     """
-    plan = _plan(
+    plan, team = _plan(
         _inputs(inputs or [], sample=sample),
         out,
         model=model,
@@ -110,12 +128,24 @@ def segment(
         pixel_size=parse_pixel_size(pixel_size),
         with_report=report,
         existing=_existing(resume=resume, overwrite=overwrite),
-        threads=threads,
+        threads=_threads(threads, workers, cluster),
     )
-    outcome = _run(plan)
+    outcome = _run(plan, team, workers=workers, cluster=cluster)
+    if outcome is None:
+        return
     _show(outcome, plan.out)
     if outcome.failed:
         raise typer.Exit(1)
+
+
+def _threads(threads: int | None, workers: int | None, cluster: str | None) -> int | None:
+    """Threads of each worker; by default they share the CPUs."""
+    from cellrim.models.backend import default_threads
+    from cellrim.prediction.workers import threads_per_worker
+
+    if threads is not None:
+        return threads
+    return threads_per_worker(workers, cluster, default_threads())
 
 
 def parse_channels(text: str | None) -> tuple[Channel, ...] | None:
@@ -192,14 +222,17 @@ def _plan(
     with_report: bool,
     existing: Existing,
     threads: int | None,
-) -> Plan:
+) -> tuple[Plan | SinglePlan, Team]:
     """Check everything that can be checked before the first image."""
     from cellrim.prediction.batch import Request, plan_run
     from cellrim.prediction.inputs import find_jobs
-    from cellrim.prediction.segmenter import load_model
+    from cellrim.prediction.large import Model
+    from cellrim.prediction.single import is_label_file, plan_single
+    from cellrim.prediction.streamed import Team
 
     if out is None:
         raise UsageError("Expected a folder for the results: -o FOLDER.")
+    load = Model(model, threads=threads)
     try:
         request = Request(
             diameter=diameter,
@@ -212,22 +245,50 @@ def _plan(
             pixel_size=pixel_size,
             report=with_report,
         )
+        if is_label_file(out) and (out.suffix == ".zarr" or not out.is_dir()):
+            single = plan_single(inputs, out, load=load, request=request, existing=existing)
+            return single, Team(load=load)
         jobs = find_jobs(inputs, out)
-        segmenter = load_model(model, threads=threads)
-        return plan_run(jobs, out, segmenter=segmenter, request=request, existing=existing)
+        plan = plan_run(jobs, out, segmenter=load(), request=request, existing=existing)
+        return plan, Team(load=load, resume=existing == "resume")
     except CellrimError as error:
         raise UsageError(str(error)) from error
 
 
-def _run(plan: Plan) -> Report:
-    from cellrim.prediction.batch import run
+def _run(
+    plan: Plan | SinglePlan, team: Team, *, workers: int | None, cluster: str | None
+) -> Report | None:
+    """Do the work; None where one image went to one file, which has been told."""
+    from dataclasses import replace
 
+    from cellrim.cli.progress import show_steps
+    from cellrim.prediction.batch import run
+    from cellrim.prediction.single import SinglePlan, run_single
+    from cellrim.prediction.workers import open_workers
+
+    several = cluster is not None or (workers is not None and workers > 1)
     try:
-        with _progress(plan) as show:
-            return run(plan, report=show)
+        with open_workers(workers, cluster) as found, show_steps() as steps:
+            if isinstance(plan, SinglePlan):
+                summary = run_single(plan, workers=found, report=steps)
+                _show_single(summary, plan.out)
+                return None
+            with _progress(plan) as show:
+                # A bar of images is already on a terminal.
+                told = None if sys.stderr.isatty() else steps
+                team = replace(team, workers=found if several else None, steps=told)
+                return run(plan, report=show, team=team)
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command with --resume goes on from here.", err=True)
         raise typer.Exit(130) from None
+
+
+def _show_single(summary: Summary, out: Path) -> None:
+    before = " (done before)" if summary.done_before else ""
+    typer.echo(
+        f"{summary.cells} cells of about {summary.diameter:.0f} px{before}, "
+        f"{summary.seconds:.1f} s. Labels in {out}"
+    )
 
 
 @contextmanager

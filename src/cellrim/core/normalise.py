@@ -5,6 +5,7 @@ The range is measured once on the whole image, so that tiles agree with each oth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +45,19 @@ def measure_range(pixels: NDArray[Any]) -> IntensityRange:
         The 1st and 99.8th percentile of each channel; 0 and 0 for a channel without a finite
         value. Large images are thinned by a regular grid.
     """
-    step = max(1, int(np.ceil(np.sqrt(pixels.shape[0] * pixels.shape[1] / MAX_MEASURED_PIXELS))))
+    step = grid_step((pixels.shape[0], pixels.shape[1]))
+    return range_of([pixels[::step, ::step, c] for c in range(pixels.shape[2])])
+
+
+def grid_step(shape: tuple[int, int]) -> int:
+    """Return the step of the regular grid that an image of this shape is measured on."""
+    return max(1, int(np.ceil(np.sqrt(shape[0] * shape[1] / MAX_MEASURED_PIXELS))))
+
+
+def range_of(channels: Sequence[NDArray[Any]]) -> IntensityRange:
+    """Measure the intensity range of each channel by the pixels of the grid, in any order."""
     low, high = [], []
-    for c in range(pixels.shape[2]):
-        values = pixels[::step, ::step, c]
+    for values in channels:
         if values.dtype.kind == "f":
             values = values[np.isfinite(values)]
         if values.size == 0:

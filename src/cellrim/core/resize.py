@@ -7,6 +7,7 @@ output pixel i lies at ``(i + 0.5) * size_in / size_out - 0.5``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,17 +45,74 @@ def resize(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.flo
         raise InputError(f"Expected at least one pixel, but got shape {shape}.")
     if image.shape[:2] == tuple(shape):
         return image
-    # The axis that shrinks most goes first: less work for the other.
-    order = (0, 1) if shape[0] / image.shape[0] <= shape[1] / image.shape[1] else (1, 0)
-    for axis in order:
+    for axis in _axis_order(image.shape, shape):
         image = _resize_axis(image, axis, shape[axis])
     return np.ascontiguousarray(image)
+
+
+def resize_window(
+    read: Callable[[slice, slice], NDArray[np.float32]],
+    shape_in: tuple[int, int],
+    *,
+    shape: tuple[int, int],
+    window: tuple[slice, slice],
+) -> NDArray[np.float32]:
+    """Return a part of a resized image, from only those pixels that it depends on.
+
+    Parameters
+    ----------
+    read
+        Takes rows and columns within ``shape_in``; returns float32 pixels ``YXC``.
+    shape_in
+        Height and width of the whole image.
+    shape
+        Height and width that the whole image is resized to.
+    window
+        Rows and columns of the resized image that are wanted.
+
+    Returns
+    -------
+    ndarray
+        float32, axes ``YXC``; equal to ``resize(whole, shape)[window]``.
+
+    Raises
+    ------
+    InputError
+        If a size is below one.
+    """
+    if min(shape) < 1:
+        raise InputError(f"Expected at least one pixel, but got shape {shape}.")
+    sources = [_source(n, m, part) for n, m, part in zip(shape_in, shape, window, strict=True)]
+    image = read(*sources)
+    for axis in _axis_order(shape_in, shape):
+        if shape_in[axis] != shape[axis]:
+            weights = _triangle_weights(shape_in[axis], shape[axis], window[axis])
+            part = sources[axis]
+            image = _weighted(image, axis, weights[:, part.start : part.stop])
+    return np.ascontiguousarray(image)
+
+
+def _source(size_in: int, size_out: int, part: slice) -> slice:
+    """Which pixels along one axis a part of the resized image depends on."""
+    if size_in == size_out:
+        return part
+    columns = _triangle_weights(size_in, size_out, part).indices
+    return slice(int(columns.min()), int(columns.max()) + 1)
+
+
+def _axis_order(shape_in: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int]:
+    """Put the axis that shrinks most first: less work for the other."""
+    return (0, 1) if shape[0] / shape_in[0] <= shape[1] / shape_in[1] else (1, 0)
 
 
 def _resize_axis(image: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:
     if image.shape[axis] == size:
         return image
-    weights = _triangle_weights(image.shape[axis], size)
+    return _weighted(image, axis, _triangle_weights(image.shape[axis], size, slice(0, size)))
+
+
+def _weighted(image: NDArray[np.float32], axis: int, weights: Any) -> NDArray[np.float32]:
+    size = weights.shape[0]
     moved = np.moveaxis(image, axis, 0)
     flat = np.ascontiguousarray(moved).reshape(moved.shape[0], -1)
     result: NDArray[np.float32] = np.moveaxis(
@@ -63,21 +121,21 @@ def _resize_axis(image: NDArray[np.float32], axis: int, size: int) -> NDArray[np
     return result
 
 
-def _triangle_weights(size_in: int, size_out: int) -> Any:
-    """Sparse float32 matrix (size_out, size_in) whose rows add up to 1."""
+def _triangle_weights(size_in: int, size_out: int, part: slice) -> Any:
+    """Rows ``part`` of the sparse float32 matrix (size_out, size_in) whose rows add up to 1."""
     from scipy import sparse
 
     step = size_in / size_out
     reach = max(step, 1.0)
-    centre = (np.arange(size_out) + 0.5) * step - 0.5
+    centre = (np.arange(part.start, part.stop) + 0.5) * step - 0.5
     first = np.floor(centre - reach).astype(np.int64) + 1
     column = first[:, np.newaxis] + np.arange(int(np.ceil(2 * reach)) + 1)
     weight = np.maximum(1 - np.abs(column - centre[:, np.newaxis]) / reach, 0)
     weight[(column < 0) | (column >= size_in)] = 0
     weight /= weight.sum(axis=1, keepdims=True)
-    row = np.repeat(np.arange(size_out), column.shape[1])
+    row = np.repeat(np.arange(len(centre)), column.shape[1])
     used = weight.ravel() > 0
     return sparse.csr_matrix(
         (weight.ravel()[used].astype(np.float32), (row[used], column.ravel()[used])),
-        shape=(size_out, size_in),
+        shape=(len(centre), size_in),
     )

@@ -120,12 +120,18 @@ def read_tile(image: NDArray[Any], tile: Tile) -> NDArray[Any]:
         if part.stop <= length:
             image = image[(slice(None),) * axis + (part,)]
         else:
-            image = np.take(image, _reflected(part, length), axis=axis)
+            image = np.take(image, reflected(part, length), axis=axis)
     return image
 
 
-def _reflected(part: slice, length: int) -> NDArray[np.intp]:
-    """Return the indices of a range that goes on as in a mirror; the ends are not repeated."""
+def reflected(part: slice, length: int) -> NDArray[np.intp]:
+    """Return the indices of a range that goes on as in a mirror; the ends are not repeated.
+
+    Examples
+    --------
+    >>> reflected(slice(2, 7), 5)
+    array([2, 3, 4, 3, 2])
+    """
     period = max(1, 2 * (length - 1))
     index = np.arange(part.start, part.stop) % period
     return np.minimum(index, period - index) if length > 1 else index * 0

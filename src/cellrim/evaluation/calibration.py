@@ -20,14 +20,13 @@ from cellrim.evaluation.boxes import box_pairs, match_boxes
 from cellrim.evaluation.counts import mostly_in
 from cellrim.evaluation.overlap import find_overlap, match
 from cellrim.measure.cells import bounding_boxes
+from cellrim.representation.calibration import Calibration, logit
 
 BINS = 10
 
 Spacing = Literal["mass", "width"]
 """Bins of as many cells each, or of the same range of confidence each."""
 
-# Confidences are kept this far from 0 and 1, where the logit is infinite.
-_EDGE = 1e-4
 # The slope of the fitted map never leaves this range: it must rise, and a step is no map.
 _SLOPES = (0.05, 20.0)
 
@@ -53,40 +52,6 @@ class Bin:
     cells: int
     said: float
     right: float
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """A rising map from a raw confidence to a chance: two numbers.
-
-    ``sigmoid(slope * logit(confidence) + offset)`` (Platt scaling on the logit; Platt, "Advances
-    in large margin classifiers", 1999). The identity is slope 1, offset 0.
-
-    Parameters
-    ----------
-    slope
-        Above 0.
-    offset
-        In units of the logit.
-    """
-
-    slope: float = 1.0
-    offset: float = 0.0
-
-    def apply(self, confidence: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the chance to be right of cells with a raw confidence (n,), 0..1."""
-        chance: NDArray[np.float64] = special.expit(self.slope * _logit(confidence) + self.offset)
-        return chance
-
-    def undo(self, chance: float) -> float:
-        """Return the raw confidence of a chance.
-
-        Examples
-        --------
-        >>> round(Calibration(2.0, 0.5).undo(float(Calibration(2.0, 0.5).apply([0.3])[0])), 6)
-        0.3
-        """
-        return float(special.expit((float(_logit(chance)) - self.offset) / self.slope))
 
 
 def judge(labels: Labels, truth: Truth) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -228,7 +193,7 @@ def fit(
         return Calibration()
     each = np.ones(len(said)) if weights is None else np.asarray(weights, np.float64)
     target = np.where(right, (good + 1) / (good + 2), 1 / (len(right) - good + 2))
-    x = _logit(said)
+    x = logit(said)
 
     def loss(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = numbers[0] * x + numbers[1]
@@ -240,12 +205,6 @@ def fit(
         loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=(_SLOPES, (None, None))
     )
     return Calibration(float(found.x[0]), float(found.x[1]))
-
-
-def _logit(confidence: NDArray[np.floating] | float) -> NDArray[np.float64]:
-    inside = np.clip(np.asarray(confidence, np.float64), _EDGE, 1 - _EDGE)
-    result: NDArray[np.float64] = special.logit(inside)
-    return result
 
 
 def _checked(

@@ -162,7 +162,7 @@ class _Pages:
                 f"Cannot read {path}: expected Y and X among the axes within a page, but got "
                 f"{describe_axes(own, shape)}."
             )
-        self._kept = _kept_samples(self._page)
+        self._kept = kept_samples(self._page)
         self.axes, self.shape = self._as_read(own, shape)
 
     def read(self, index: Index) -> tuple[NDArray[Any], str]:
@@ -176,8 +176,8 @@ class _Pages:
     def _read_page(self, index: Index, channel: int) -> tuple[NDArray[Any], str]:
         at = [channel if a == "C" else index.along(a) for a in self._outer]
         number = int(np.ravel_multi_index(at, self._counts)) if at else 0
-        pixels = _turned(self._page, self._raw(number))
-        pixels, axes = _with_colours(self._page, pixels, self._inner)
+        pixels = turned(self._page, self._raw(number))
+        pixels, axes = with_colours(self._page, pixels, self._inner)
         if self._kept is not None and "S" in axes:
             pixels = np.take(pixels, self._kept, axis=axes.index("S"))
         return plane_of(pixels, axes, index)
@@ -202,7 +202,7 @@ class _Pages:
 
     def _as_read(self, axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
         """Axes and lengths after the palette is expanded and alpha is dropped."""
-        if _has_palette(self._page) and "S" not in axes:
+        if has_colours(self._page) and "S" not in axes:
             return axes + "S", (*shape, 3)
         if self._kept is None or "S" not in axes:
             return axes, shape
@@ -266,13 +266,21 @@ def _check_counts(path: Path, tiff: TiffFile, series: TiffPageSeries, inner: int
         there = min(claimed, space * claimed // max(series.nbytes, 1))
     elif tiff.is_ome:  # a page that the metadata pass over is as wrong as one that is not there
         there = max(there, len(tiff.pages)) if there == claimed else there
+    named = int((tiff.imagej_metadata or {}).get("images", 1))
+    if named > series.size // max(_plane_size(series), 1):
+        claimed = named  # tifffile passes over ImageJ's metadata where they claim too much
     if there != claimed:
         sizes = describe_axes(series.axes, series.shape)
         raise ImageReadError(
-            f"Cannot read {path}: its metadata contradict its pages: {sizes} are {claimed} planes, "
-            f"but there are {there}. If the image is spread over several files, keep them "
-            "together; else export it again."
+            f"Cannot read {path}: its metadata contradict its pages: they name {claimed} planes, "
+            f"but there are {there} ({sizes}). If the image is spread over several files, keep "
+            "them together; else export it again."
         )
+
+
+def _plane_size(series: TiffPageSeries) -> int:
+    """Values of one plane, RGB samples included."""
+    return math.prod(n for a, n in zip(series.axes, series.shape, strict=True) if a in "YXS")
 
 
 def _page_dimensions(path: Path, series: TiffPageSeries) -> int:
@@ -301,7 +309,7 @@ def _check_colours(path: Path, page: TiffPage) -> None:
         )
 
 
-def _turned(page: TiffPage, pixels: NDArray[Any]) -> NDArray[Any]:
+def turned(page: TiffPage, pixels: NDArray[Any]) -> NDArray[Any]:
     """Turn white-is-zero around, so that large values are bright."""
     import tifffile
 
@@ -317,13 +325,14 @@ def _turned(page: TiffPage, pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels  # floats and signed numbers have no white
 
 
-def _has_palette(page: TiffPage) -> bool:
+def has_colours(page: TiffPage) -> bool:
+    """Whether the values are numbers of a palette's colours."""
     return page.colormap is not None and page.photometric == _PALETTE
 
 
-def _with_colours(page: TiffPage, pixels: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
+def with_colours(page: TiffPage, pixels: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
     """Put the colours of a palette in the place of its numbers."""
-    if not _has_palette(page) or "S" in axes:
+    if not has_colours(page) or "S" in axes:
         return pixels, axes
     colours: Any = page.colormap
     # The TIFF standard wants 16-bit colours; some writers store 8-bit ones.
@@ -331,7 +340,7 @@ def _with_colours(page: TiffPage, pixels: NDArray[Any], axes: str) -> tuple[NDAr
     return np.ascontiguousarray(table.astype(np.uint8).T)[pixels], axes + "S"
 
 
-def _kept_samples(page: TiffPage) -> list[int] | None:
+def kept_samples(page: TiffPage) -> list[int] | None:
     """Return the samples that are no alpha; None where all are kept."""
     import tifffile
 

@@ -7,6 +7,7 @@ The card is the contract between training and prediction: training writes it bes
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.errors import ModelError
 from cellrim.io.atomic import atomic_path
+from cellrim.representation.calibration import Calibration
 from cellrim.representation.flow import DecodeOptions
 
 CARD_NAME = "card.json"
@@ -65,6 +67,9 @@ class ModelCard(BaseModel):
         Pixels around a tile that only serve as context, at the network's scale.
     decode
         Thresholds found on the validation sets.
+    calibration
+        From what the network says of a cell to the chance that the cell is right, fitted on the
+        validation sets; without effect where nothing was fitted.
     training_sets
         What it was trained on.
     recipe
@@ -97,6 +102,7 @@ class ModelCard(BaseModel):
     stride: PositiveInt = 32
     halo: Annotated[int, Field(ge=0)]
     decode: DecodeOptions = Field(default_factory=DecodeOptions)
+    calibration: Calibration = Field(default_factory=Calibration)
     training_sets: tuple[TrainingSet, ...] = ()
     recipe: str = ""
     patches_seen: Annotated[int, Field(ge=0)] = 0
@@ -105,6 +111,19 @@ class ModelCard(BaseModel):
     intervals: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
     limitations: tuple[str, ...] = ()
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    def decode_options(self, min_confidence: float | None = None) -> DecodeOptions:
+        """Options of the card, with another least confidence where one is given.
+
+        Parameters
+        ----------
+        min_confidence
+            Calibrated, 0..1, as the results have it; 0 keeps every instance.
+        """
+        if min_confidence is None:
+            return self.decode
+        raw = self.calibration.undo(min_confidence) if min_confidence > 0 else 0.0
+        return replace(self.decode, min_confidence=raw)
 
 
 def read_card(path: Path) -> ModelCard:

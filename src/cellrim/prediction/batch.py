@@ -41,6 +41,7 @@ from cellrim.prediction.report import append_kept, keep, start_kept, write_repor
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
+from cellrim.prediction.streamed import Team, do_jobs
 from cellrim.representation.flow import DecodeOptions
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -139,13 +140,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run that has been checked and can start: what to do, and what is done already."""
+    """A run that has been checked and can start: what to do, and what is done already.
+
+    ``images`` is how many images the run has where ``jobs`` does not say it.
+    """
 
     jobs: tuple[Job, ...]
     out: Path
     request: Request
     segmenter: Segmenter
     done: Mapping[str, Record]
+    images: int = 0
 
 
 def plan_run(
@@ -192,7 +197,12 @@ def plan_run(
     return Plan(tuple(jobs), out, request, segmenter, done)
 
 
-def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report:
+def run(
+    plan: Plan,
+    *,
+    report: Callable[[Record], None] | None = None,
+    team: Team | None = None,
+) -> Report:
     """Segment every image of a plan that is not done.
 
     Parameters
@@ -201,6 +211,8 @@ def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report
         From :func:`plan_run`.
     report
         Called after each image.
+    team
+        Who does the work; this process where left out.
 
     Returns
     -------
@@ -212,21 +224,24 @@ def run(plan: Plan, *, report: Callable[[Record], None] | None = None) -> Report
     OutputError
         If the output folder cannot be written. An image that fails does not raise: its record
         says why.
+    ClusterError
+        If the workers are gone.
     """
     begun, clock = datetime.now(UTC), time.perf_counter()
     start_lines(plan.out, list(plan.done.values()))
     start_kept(plan.out, set(plan.done) if plan.request.report else set())
     asked = _request_hash(plan.segmenter, plan.request)
-    records = []
-    for job in plan.jobs:
-        record = plan.done.get(job.target.as_posix())
-        if record is None:
-            record = _do(job, plan, asked)
-            append_record(plan.out, record)
-            if report is not None:
-                report(record)
-        records.append(record)
-    result = Report(tuple(records), len(plan.done), time.perf_counter() - clock)
+    left = [job for job in plan.jobs if job.target.as_posix() not in plan.done]
+    records = dict(plan.done)
+    for record in do_jobs(plan, left, asked, do=_do, team=team or Team()):
+        append_record(plan.out, record)
+        if record.kept is not None:
+            append_kept(plan.out, record.kept)
+        records[record.target] = record
+        if report is not None:
+            report(record)
+    ordered = tuple(records[job.target.as_posix()] for job in plan.jobs)
+    result = Report(ordered, len(plan.done), time.perf_counter() - clock)
     summary = _summary(plan, result, begun)
     if plan.request.report:
         write_report(plan.out, summary)
@@ -243,7 +258,7 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         for path in outputs.values():  # results of an earlier run would not fit the new ones
             remove(path)
         remove_ctc(job.tracks(plan.out))
-        fingerprint = _fingerprint(job.source, asked)
+        fingerprint = fingerprint_of(job.source, asked)
         with _segmented(job, plan, seconds) as result:
             with _Timed(seconds, "save"):
                 _save(result, outputs, plan.request.save)
@@ -251,8 +266,9 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
                     result.save_tracks(job.tracks(plan.out))
             with _Timed(seconds, "quality"):
                 quality = result.quality
+                kept = None
                 if plan.request.report:
-                    append_kept(plan.out, keep(result, target, images=len(plan.jobs)))
+                    kept = keep(result, target, images=plan.images or len(plan.jobs))
     except CellrimError as error:
         return Record(source=source, target=target, status="failed", error=str(error))
     except Exception as error:  # also MemoryError: one image must never stop the others
@@ -268,6 +284,7 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         seconds=seconds,
         quality=quality.as_numbers(),
         flags=flags(quality),
+        kept=kept,
         fingerprint=fingerprint,
     )
 
@@ -359,12 +376,12 @@ def _is_done(record: Record, job: Job, out: Path, asked: str) -> bool:
     if not record.outputs or not all((out / path).is_file() for path in record.outputs):
         return False
     try:
-        return record.fingerprint == _fingerprint(job.source, asked)
+        return record.fingerprint == fingerprint_of(job.source, asked)
     except OSError:
         return False
 
 
-def _fingerprint(source: Path, asked: str) -> Fingerprint:
+def fingerprint_of(source: Path, asked: str) -> Fingerprint:
     """Size and time of a file, or of all files of an image that is a folder."""
     files = [p for p in source.rglob("*") if p.is_file()] if source.is_dir() else [source]
     about = [file.stat() for file in files]

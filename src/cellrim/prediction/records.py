@@ -11,7 +11,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -51,6 +51,8 @@ class Record(BaseModel):
         Why it failed.
     quality, flags
         Numbers of :class:`~cellrim.measure.quality.Quality` and the flags they raise.
+    kept
+        What the report needs; on its way from a worker to the run, never in a file.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +67,7 @@ class Record(BaseModel):
     error: str | None = None
     quality: dict[str, float | None] = Field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    kept: Any = Field(default=None, exclude=True, repr=False)
     fingerprint: Fingerprint | None = None
 
 

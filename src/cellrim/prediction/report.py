@@ -215,7 +215,7 @@ def write_report(folder: Path, summary: Mapping[str, Any]) -> None:
 def _remade(folder: Path, record: Record, images: int) -> Kept | None:
     """Make what an earlier run without a report did not keep, from the files it wrote."""
     saved = next((p for p in record.outputs if p.endswith("_labels.tif")), None)
-    if saved is None:
+    if saved is None or not record.quality:  # streamed images have none, and may be huge
         return None
     try:
         labels, image = read_labels(folder / saved), read_image(Path(record.source))

@@ -15,15 +15,25 @@ _ONE = np.float32(1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Taps:
+class Taps:
     """The two neighbours of each output pixel along one axis, and the second one's weight."""
 
     low: NDArray[np.intp]
     high: NDArray[np.intp]
     weight: NDArray[np.float32]
 
-    def part(self, rows: slice) -> _Taps:
-        return _Taps(self.low[rows], self.high[rows], self.weight[rows])
+    def part(self, rows: slice) -> Taps:
+        """Those of some of the output pixels."""
+        return Taps(self.low[rows], self.high[rows], self.weight[rows])
+
+    @property
+    def source(self) -> slice:
+        """The pixels they lie on."""
+        return slice(int(self.low[0]), int(self.high[-1]) + 1)
+
+    def within_source(self) -> Taps:
+        """Return the same, counted from the beginning of :attr:`source`."""
+        return Taps(self.low - self.low[0], self.high - self.low[0], self.weight)
 
 
 def labels_at_size(
@@ -59,26 +69,55 @@ def labels_at_size(
     if labels.shape == tuple(shape):
         return labels.copy()
     result = np.zeros(shape, np.int32)
-    rows_of, columns = _taps(labels.shape[0], shape[0]), _taps(labels.shape[1], shape[1])
+    rows_of, columns = taps(labels.shape[0], shape[0]), taps(labels.shape[1], shape[1])
     step = max(1, _BLOCK_PIXELS // shape[1])
     for start in range(0, shape[0], step):
         block = slice(start, start + step)
-        rows = rows_of.part(block)
-        inside = np.nonzero(_interpolate(probability, rows, columns) > threshold)
-        result[block][inside] = _vote(labels, rows, columns, inside)
+        result[block] = labels_at(
+            labels, probability, rows=rows_of.part(block), columns=columns, threshold=threshold
+        )
     _keep_lost(labels, result)
     return result
 
 
-def _taps(size_in: int, size_out: int) -> _Taps:
+def labels_at(
+    labels: Labels,
+    probability: NDArray[np.float32],
+    *,
+    rows: Taps,
+    columns: Taps,
+    threshold: float,
+) -> Labels:
+    """Compute some rows and columns of what :func:`labels_at_size` returns, lost instances aside.
+
+    Parameters
+    ----------
+    labels, probability, threshold
+        As there.
+    rows, columns
+        Parts of :func:`taps`.
+
+    Returns
+    -------
+    Labels
+        int32, axes ``YX``, one pixel for each pair of taps.
+    """
+    result = np.zeros((len(rows.low), len(columns.low)), np.int32)
+    inside = np.nonzero(_interpolate(probability, rows, columns) > threshold)
+    result[inside] = _vote(labels, rows, columns, inside)
+    return result
+
+
+def taps(size_in: int, size_out: int) -> Taps:
+    """Return the taps along an axis that is resized from ``size_in`` to ``size_out`` pixels."""
     centre = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
     centre = np.clip(centre, 0, size_in - 1)
     low = np.floor(centre).astype(np.intp)
     high = np.minimum(low + 1, size_in - 1)
-    return _Taps(low, high, (centre - low).astype(np.float32))
+    return Taps(low, high, (centre - low).astype(np.float32))
 
 
-def _interpolate(values: NDArray[np.float32], rows: _Taps, columns: _Taps) -> NDArray[np.float32]:
+def _interpolate(values: NDArray[np.float32], rows: Taps, columns: Taps) -> NDArray[np.float32]:
     weight = rows.weight[:, np.newaxis]
     strip = values[rows.low] * (_ONE - weight) + values[rows.high] * weight
     result: NDArray[np.float32] = (
@@ -87,7 +126,7 @@ def _interpolate(values: NDArray[np.float32], rows: _Taps, columns: _Taps) -> ND
     return result
 
 
-def _vote(labels: Labels, rows: _Taps, columns: _Taps, at: tuple[NDArray[np.intp], ...]) -> Labels:
+def _vote(labels: Labels, rows: Taps, columns: Taps, at: tuple[NDArray[np.intp], ...]) -> Labels:
     """Label of each pixel in ``at``: the largest sum of bilinear weights; 0 where none is near."""
     y, x = at
     wy, wx = rows.weight[y], columns.weight[x]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,45 @@ _PLACES = 3
 # The map is only trusted this far beyond the canonical diameter, in octaves.
 _TRUSTED = 3.0
 
+Part = tuple[slice, slice]
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class Viewable(Protocol):
+    """An image that need not be in memory as a whole."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        ...
+
+    def thinned(self, part: Part, *, step: int) -> NDArray[np.float32]:
+        """Return every step-th pixel of some rows and columns, axes ``YXC``, normalised."""
+        ...
+
+    def resized(self, part: Part, *, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Return some rows and columns brought to a size, axes ``YXC``, normalised."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayView:
+    """A normalised image in memory, axes ``YXC``, as :class:`Viewable`."""
+
+    pixels: NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def thinned(self, part: Part, *, step: int) -> NDArray[np.float32]:
+        """Return every step-th pixel of some rows and columns."""
+        return self.pixels[part][::step, ::step]
+
+    def resized(self, part: Part, *, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Return some rows and columns brought to a size."""
+        return resize(self.pixels[part], shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +125,14 @@ _LEAST, _MOST = (float(np.log2(s)) for s in (SMALLEST_SCALE, LARGEST_SCALE))
 
 
 def estimate_scale(
-    image: NDArray[np.float32], predict: Predict, *, options: DecodeOptions | None = None
+    image: NDArray[np.float32] | Viewable, predict: Predict, *, options: DecodeOptions | None = None
 ) -> float:
     """Estimate by which factor to resize an image so that its cells have the canonical diameter.
 
     Parameters
     ----------
     image
-        float32, axes ``YXC``, normalised.
+        float32, axes ``YXC``, normalised; or such an image that need not be in memory.
     predict
         Takes such an image, returns float32 maps ``CYX``.
     options
@@ -163,7 +202,7 @@ def _best(looks: list[Look]) -> Look:
 
 
 def _look(
-    image: NDArray[np.float32], scale: float, predict: Predict, options: DecodeOptions
+    image: NDArray[np.float32] | Viewable, scale: float, predict: Predict, options: DecodeOptions
 ) -> Look:
     maps = predict(view(image, 2.0**scale))
     return Look(scale, log2_diameter(maps), conviction(maps, options))
@@ -229,13 +268,13 @@ def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def view(image: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+def view(image: NDArray[np.float32] | Viewable, scale: float) -> NDArray[np.float32]:
     """Return the image, or the liveliest part of it, at a scale and of a bounded size.
 
     Parameters
     ----------
     image
-        float32, axes ``YXC``.
+        float32, axes ``YXC``; or such an image that need not be in memory.
     scale
         Factor of the size.
 
@@ -244,13 +283,16 @@ def view(image: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     ndarray
         float32, axes ``YXC``, about :data:`VIEW_PIXELS` pixels at most.
     """
-    height, width = image.shape[:2]
+    whole = ArrayView(image) if isinstance(image, np.ndarray) else image
+    height, width = whole.shape
     rows, columns = _view_shape(height, width, VIEW_PIXELS / scale**2)
-    tops = np.unique(np.linspace(0, height - rows, _PLACES).round().astype(int))
-    lefts = np.unique(np.linspace(0, width - columns, _PLACES).round().astype(int))
-    parts = [image[y : y + rows, x : x + columns] for y in tops for x in lefts]
-    part = parts[0] if len(parts) == 1 else max(parts, key=_liveliness)
-    return resize(part, scaled_shape((rows, columns), scale))
+    tops = np.unique(np.linspace(0, height - rows, _PLACES).round().astype(int)).tolist()
+    lefts = np.unique(np.linspace(0, width - columns, _PLACES).round().astype(int)).tolist()
+    parts = [(slice(y, y + rows), slice(x, x + columns)) for y in tops for x in lefts]
+    step = max(1, min(rows, columns) // 256)
+    if len(parts) > 1:
+        parts.sort(key=lambda part: -float(whole.thinned(part, step=step).std()))
+    return whole.resized(parts[0], shape=scaled_shape((rows, columns), scale))
 
 
 def _view_shape(height: int, width: int, pixels: float) -> tuple[int, int]:
@@ -259,8 +301,3 @@ def _view_shape(height: int, width: int, pixels: float) -> tuple[int, int]:
     columns = min(width, max(1, int(pixels / rows)))
     rows = min(height, max(1, int(pixels / columns)))
     return rows, columns
-
-
-def _liveliness(part: NDArray[np.float32]) -> float:
-    step = max(1, min(part.shape[:2]) // 256)
-    return float(part[::step, ::step].std())

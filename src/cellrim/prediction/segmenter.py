@@ -20,7 +20,13 @@ from cellrim.models.registry import find_model
 from cellrim.prediction.certainty import certainty_of
 from cellrim.prediction.rescale import labels_at_size
 from cellrim.prediction.result import Result
-from cellrim.prediction.scale import LARGEST_SCALE, SMALLEST_SCALE, estimate_scale
+from cellrim.prediction.scale import (
+    LARGEST_SCALE,
+    SMALLEST_SCALE,
+    ArrayView,
+    Viewable,
+    estimate_scale,
+)
 from cellrim.representation.flow import MAPS, DecodeOptions, confidence, decode
 
 DEFAULT_TILE = 1536
@@ -169,20 +175,35 @@ class Segmenter:
 
     def _scale(self, normalised: NDArray[np.float32], diameter: float | None) -> float:
         if diameter is not None:
-            scale = self.card.canonical_diameter / diameter
-            return float(np.clip(scale, SMALLEST_SCALE, LARGEST_SCALE))
-        pixels = normalised.shape[0] * normalised.shape[1]
-        most = max(1.0, float(np.sqrt(_MOST_ENLARGED_PIXELS / pixels)))
-        return min(estimate_scale(normalised, self._run, options=self.card.decode), most)
+            return self.given_scale(diameter)
+        return self.estimate_scale(ArrayView(normalised))
+
+    def estimate_scale(self, image: Viewable) -> float:
+        """Estimate by which factor a normalised image is brought to the network's scale."""
+        most = max(1.0, float(np.sqrt(_MOST_ENLARGED_PIXELS / (image.shape[0] * image.shape[1]))))
+        return min(estimate_scale(image, self._run, options=self.card.decode), most)
+
+    def given_scale(self, diameter: float) -> float:
+        """Return the factor for cells of a given diameter.
+
+        Raises
+        ------
+        InputError
+            If the diameter is not above 0.
+        """
+        _check_diameter(diameter)
+        scale = self.card.canonical_diameter / diameter
+        return float(np.clip(scale, SMALLEST_SCALE, LARGEST_SCALE))
 
     def _run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the maps ``CYX`` of a normalised image ``YXC`` at the network's scale."""
         tiles = plan_tiles(
             image.shape[:2], size=self.tile_size, halo=self.card.halo, multiple=self.card.stride
         )
-        return stitch(image, tiles, channels=len(MAPS), run=self._run_tile)
+        return stitch(image, tiles, channels=len(MAPS), run=self.run_tile)
 
-    def _run_tile(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run_tile(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the maps ``CYX`` of one tile, normalised pixels ``YXC`` at the network's scale."""
         batch = np.ascontiguousarray(np.moveaxis(to_network(pixels), 2, 0)[np.newaxis])
         maps: NDArray[np.float32] = self.backend.predict(batch)[0]
         return maps

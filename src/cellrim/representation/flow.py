@@ -248,14 +248,13 @@ def decode(maps: NDArray[np.float32], options: DecodeOptions | None = None) -> L
         int32, axes ``YX``, ids 1..n without gaps.
     """
     options = options or DecodeOptions()
-    logit = np.log(options.foreground_threshold) - np.log1p(-options.foreground_threshold)
-    foreground = maps[0] > logit
+    foreground = foreground_of(maps, options)
     labels = np.zeros(foreground.shape, np.int32)
     nodes = np.flatnonzero(foreground)
     if len(nodes) == 0:
         return labels
     ends = path_ends(maps, foreground, nodes)
-    ids = _group_ends(ends, nodes, foreground.shape, options.sink_radius)
+    ids = group_sinks(ends, nodes, foreground.shape, options.sink_radius)
     keep = np.bincount(ids) >= options.min_area
     keep[0] = False
     labels.ravel()[nodes] = np.where(keep[ids], ids, 0)
@@ -264,14 +263,21 @@ def decode(maps: NDArray[np.float32], options: DecodeOptions | None = None) -> L
     return relabel(labels)
 
 
+def foreground_of(maps: NDArray[np.float32], options: DecodeOptions) -> NDArray[np.bool_]:
+    """Mark the pixels that belong to a cell."""
+    logit = np.log(options.foreground_threshold) - np.log1p(-options.foreground_threshold)
+    result: NDArray[np.bool_] = maps[0] > logit
+    return result
+
+
 def path_ends(
     maps: NDArray[np.float32], foreground: NDArray[np.bool_], nodes: NDArray[np.intp]
 ) -> NDArray[np.int32]:
     """Index into ``nodes`` (flat foreground pixels) of where the path of each of them ends."""
-    return _follow(_next_node(maps, foreground, nodes))
+    return follow(next_node(maps, foreground, nodes))
 
 
-def _next_node(
+def next_node(
     maps: NDArray[np.float32], foreground: NDArray[np.bool_], nodes: NDArray[np.intp]
 ) -> NDArray[np.int32]:
     """Index into ``nodes`` of the pixel one step down the flow; itself if that is background."""
@@ -290,19 +296,20 @@ def _next_node(
     return np.where(target >= 0, target, np.arange(len(nodes), dtype=np.int32))
 
 
-def _follow(step: NDArray[np.int32]) -> NDArray[np.int32]:
+def follow(step: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Where the path from each node ends, given where one step leads."""
     for _ in range(_DOUBLINGS):
         step = step[step]
     return step
 
 
-def _group_ends(
+def group_sinks(
     ends: NDArray[np.int32],
     nodes: NDArray[np.intp],
     shape: tuple[int, ...],
     radius: int,
 ) -> NDArray[np.int32]:
-    """Id 1..n for each node: paths whose ends lie close together are one cell."""
+    """Id 1..n for each path, by the node it ends at: paths that end close together are one cell."""
     sinks = np.zeros(shape, bool)
     sinks.ravel()[nodes[ends]] = True
     if radius > 0:
@@ -339,11 +346,19 @@ def confidence(maps: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]
     count = int(ids.max()) + 1 if ids.size else 1
     inside = np.flatnonzero(ids)
     ids = ids[inside]
-    flat = maps.reshape(len(maps), -1)[:, inside]
     area = np.maximum(np.bincount(ids, minlength=count), 1)
-    probability = 1 / (1 + np.exp(-flat[0]))
-    length = np.minimum(np.hypot(flat[1], flat[2]), 1)
+    probability, length = pixel_confidence(maps, inside)
     mean_probability = np.bincount(ids, weights=probability, minlength=count) / area
     mean_length = np.bincount(ids, weights=length, minlength=count) / area
     result: NDArray[Any] = (mean_probability * mean_length)[1:]
     return result.astype(np.float32)
+
+
+def pixel_confidence(
+    maps: NDArray[np.float32], at: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Foreground probability and length of the flow, both 0..1, of the pixels at flat indices."""
+    flat = maps.reshape(len(maps), -1)[:, at]
+    probability: NDArray[np.float32] = 1 / (1 + np.exp(-flat[0]))
+    length: NDArray[np.float32] = np.minimum(np.hypot(flat[1], flat[2]), 1)
+    return probability, length

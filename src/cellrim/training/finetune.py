@@ -26,9 +26,9 @@ _VALIDATIONS = 4
 def fine_tuning_recipe(data: Path, base: ModelFolder) -> Recipe:
     """Make the recipe that fits a model to one data set.
 
-    The network and the decode options are the base model's: a handful of images is too little to
-    choose options by. The learning rate is a third of that of a training from nothing, so that
-    what the model knows of other images is bent and not broken.
+    The network, the decode options and the calibration of the confidence are the base model's: a
+    handful of images is too little to choose them by. The learning rate is a third of that of a
+    training from nothing, so that what the model knows of other images is bent and not broken.
 
     Parameters
     ----------
@@ -63,7 +63,9 @@ def fine_tuning_recipe(data: Path, base: ModelFolder) -> Recipe:
         training=TrainingPart(patches=PATCHES, learning_rate=3e-4, warmup=400),
         augmentation=AugmentationPart(scale_octaves=0.3),
         validation=ValidationPart(every=PATCHES // _VALIDATIONS),
-        decode=DecodePart(options=base.card.decode, search=False),
+        decode=DecodePart(
+            options=base.card.decode, calibration=base.card.calibration, search=False
+        ),
         card=CardPart(
             licence=f"{base.card.licence} (of {base.card.name}, which this model was made from)",
             limitations=(

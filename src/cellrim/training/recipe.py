@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.errors import RecipeError
+from cellrim.representation.calibration import Calibration
 from cellrim.representation.flow import DecodeOptions
 
 Positive = Annotated[float, Field(gt=0)]
@@ -98,8 +99,9 @@ class DecodePart(_Part):
     """How maps become instances in validation, and whether better options are searched for."""
 
     options: DecodeOptions = DecodeOptions()
+    calibration: Calibration = Calibration()
     search: bool = True
-    """Search on all validation images at the end; else the options are taken as they are."""
+    """Find both on all validation images at the end; else they are taken as they are."""
 
 
 class CardPart(_Part):

@@ -23,6 +23,7 @@ from cellrim.models.card import CARD_NAME, ONNX_NAME, ModelCard, TrainingSet, sh
 from cellrim.models.export import export_onnx, largest_difference
 from cellrim.models.registry import find_model
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
+from cellrim.training.calibrate import fit_calibration, judge_predictions
 from cellrim.training.checkpoint import Checkpoint, read_checkpoint
 from cellrim.training.loop import CHECKPOINT, Limits, Trainer
 from cellrim.training.prepare import data_root, prepare
@@ -284,12 +285,19 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
         )
         progress.say(f"decode options {options}: score {score:.4f}")
     images = score_predictions(segmenter, places.packed_folder, predictions, options=options)
+    calibration = recipe.decode.calibration
+    if recipe.decode.search:
+        judged = judge_predictions(segmenter, places.packed_folder, predictions, options=options)
+        calibration, error = fit_calibration(judged)
+        progress.say(f"{calibration}: expected calibration error {error:.4f} on unseen images")
     sets = by_set(images)
     folder = places.run / MODEL
     card = draft_card(recipe, model, options=options)
     export_onnx(model, folder / ONNX_NAME)
     card = _complete(card, recipe, index, folder, sets=sets, state=state)
-    card = card.model_copy(update={"intervals": intervals_by_set(images)})
+    card = card.model_copy(
+        update={"intervals": intervals_by_set(images), "calibration": calibration}
+    )
     write_card(folder / CARD_NAME, card)
     difference = _compare(model, folder, card, places, index)
     progress.say(f"ONNX against torch, largest differences: {difference}")

@@ -1,0 +1,102 @@
+"""A large image as the network sees it: normalised, at the network's scale, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim.core.normalise import IntensityRange, normalise
+from cellrim.core.resize import resize_window
+from cellrim.core.tiles import reflected
+from cellrim.io.regions import RegionImage
+from cellrim.prediction.scale import Part
+
+# Pixels of the image that are floats at one time: bounds the memory where cells are large.
+_FLOAT_PIXELS = 4_000_000
+
+
+class LargeImage:
+    """A large image, normalised, read part by part; a :class:`~cellrim.prediction.scale.Viewable`.
+
+    Parameters
+    ----------
+    image
+        The image.
+    channels
+        Which of its channels to use.
+    intensity
+        Their range on the whole image.
+    """
+
+    def __init__(
+        self, image: RegionImage, channels: tuple[int, ...], intensity: IntensityRange
+    ) -> None:
+        self.shape = image.shape
+        self._image, self._channels, self._intensity = image, list(channels), intensity
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Return some rows and columns, axes ``YXC``."""
+        pixels = self._image.read(rows, columns)[:, :, self._channels]
+        with np.errstate(over="ignore", invalid="ignore"):  # the clip takes care of infinities
+            return normalise(pixels, self._intensity)
+
+    def thinned(self, part: Part, *, step: int) -> NDArray[np.float32]:
+        """Return every step-th pixel of some rows and columns, axes ``YXC``."""
+        rows, columns = part
+        width = columns.stop - columns.start
+        height = max(step, _FLOAT_PIXELS // width // step * step)
+        return np.concatenate(
+            [
+                self.read(slice(y, min(y + height, rows.stop)), columns)[::step, ::step]
+                for y in range(rows.start, rows.stop, height)
+            ]
+        )
+
+    def resized(self, part: Part, *, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Return some rows and columns brought to a size, axes ``YXC``."""
+        rows, columns = part
+        inner = (rows.stop - rows.start, columns.stop - columns.start)
+
+        def read(y: slice, x: slice) -> NDArray[np.float32]:
+            return self.read(
+                slice(y.start + rows.start, y.stop + rows.start),
+                slice(x.start + columns.start, x.stop + columns.start),
+            )
+
+        return _resized_by_strips(read, inner, shape=shape, window=_whole(shape))
+
+    def window(self, tile: Part, *, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Return a part of the image brought to a size, continued by reflection beyond it."""
+        index = [reflected(part, n) for part, n in zip(tile, shape, strict=True)]
+        rows, columns = (slice(int(i.min()), int(i.max()) + 1) for i in index)
+        pixels = _resized_by_strips(self.read, self.shape, shape=shape, window=(rows, columns))
+        for axis, (i, start) in enumerate(zip(index, (rows.start, columns.start), strict=True)):
+            if len(i) != pixels.shape[axis]:
+                pixels = np.take(pixels, i - start, axis=axis)
+        return pixels
+
+
+def _resized_by_strips(
+    read: Callable[[slice, slice], NDArray[np.float32]],
+    shape_in: tuple[int, int],
+    *,
+    shape: tuple[int, int],
+    window: Part,
+) -> NDArray[np.float32]:
+    """Resize a window strip by strip, so that few pixels of the image are floats at a time."""
+    rows, columns = window
+    per_row = (columns.stop - columns.start) * (shape_in[0] / shape[0]) * (shape_in[1] / shape[1])
+    height = max(1, int(_FLOAT_PIXELS / max(per_row, 1)))
+    strips = [
+        resize_window(
+            read, shape_in, shape=shape, window=(slice(y, min(y + height, rows.stop)), columns)
+        )
+        for y in range(rows.start, rows.stop, height)
+    ]
+    return strips[0] if len(strips) == 1 else np.concatenate(strips)
+
+
+def _whole(shape: tuple[int, int]) -> Part:
+    return slice(0, shape[0]), slice(0, shape[1])

@@ -1,0 +1,183 @@
+"""The unfinished results of a large image on disk: whole pieces under their final names, or none.
+
+The folder is all the state there is. A run that was killed goes on from the files it finds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cellrim.core.normalise import IntensityRange
+from cellrim.errors import OutputError
+from cellrim.io.atomic import atomic_path
+
+_PLAN = "plan.json"
+_SUFFIX = ".npz"
+_SHAPE, _PACKED, _DTYPE = "_shape", "_packed", "_dtype"
+# zstd's fastest ordinary level: label images shrink a hundredfold at any.
+_LEVEL = 1
+
+
+class LargePlan(BaseModel):
+    """What is measured once on the whole image, and all that the results depend on.
+
+    Parameters
+    ----------
+    source
+        The image, absolute.
+    asked
+        Hash of the image's fingerprint and of everything that is asked for.
+    shape, network_shape
+        Height and width of the image, and of the image at the network's scale.
+    tile_size, halo, stride
+        How it is cut into tiles at the network's scale.
+    channels
+        Which channels go into the network.
+    low, high
+        The intensity range of each of them.
+    diameter
+        Cell diameter used to scale the image, in pixels.
+    names, pixel_size
+        Of the image's channels, and micrometres per pixel where known.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: Path
+    asked: str
+    shape: tuple[int, int]
+    network_shape: tuple[int, int]
+    tile_size: int
+    halo: int
+    stride: int
+    channels: tuple[int, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    diameter: float
+    names: tuple[str, ...]
+    pixel_size: float | None
+
+    @property
+    def intensity(self) -> IntensityRange:
+        """The intensity range of the chosen channels."""
+        return IntensityRange(self.low, self.high)
+
+    @property
+    def constant(self) -> bool:
+        """Whether the image has no contrast, and therefore no cells."""
+        return self.low == self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder of unfinished results."""
+
+    folder: Path
+
+    def read_plan(self) -> LargePlan | None:
+        """Return the plan; None where there is none."""
+        try:
+            return LargePlan.model_validate_json((self.folder / _PLAN).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def start(self, plan: LargePlan) -> None:
+        """Begin with this plan; whatever else is in the folder is removed.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be written.
+        """
+        self.remove()
+        with atomic_path(self.folder / _PLAN) as partial:
+            partial.write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def remove(self) -> None:
+        """Remove the folder if it is there.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be removed.
+        """
+        remove_tree(self.folder)
+
+    def has(self, name: str) -> bool:
+        """Whether a piece is there, whole."""
+        path = self._path(name)
+        return path.is_file() and zipfile.is_zipfile(path)
+
+    def write(self, name: str, **arrays: NDArray[Any]) -> None:
+        """Write a piece, whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        import imagecodecs
+
+        packed: dict[str, NDArray[Any]] = {}
+        for key, array in arrays.items():
+            raw = array.tobytes()
+            data = imagecodecs.zstd_encode(raw, level=_LEVEL) if raw else raw
+            packed[key + _PACKED] = np.frombuffer(data, np.uint8)
+            packed[key + _SHAPE] = np.array(array.shape, np.int64)
+            packed[key + _DTYPE] = np.array(array.dtype.str)
+        with atomic_path(self._path(name)) as partial, partial.open("wb") as file:
+            np.savez(file, **packed)  # type: ignore[arg-type]
+
+    def read(self, name: str, *keys: str) -> tuple[NDArray[Any], ...]:
+        """Read some arrays of a piece.
+
+        Raises
+        ------
+        OutputError
+            If it is not there or damaged.
+        """
+        import imagecodecs
+
+        arrays = []
+        try:
+            with np.load(self._path(name), allow_pickle=False) as stored:
+                for key in keys:
+                    shape = tuple(stored[key + _SHAPE])
+                    dtype = np.dtype(str(stored[key + _DTYPE]))
+                    packed = stored[key + _PACKED].tobytes()
+                    data = imagecodecs.zstd_decode(packed) if 0 not in shape else bytearray()
+                    arrays.append(np.frombuffer(data, dtype).reshape(shape))
+        except Exception as error:  # zipfile, numpy and zstd raise many types
+            raise OutputError(
+                f"Cannot read the unfinished result {self._path(name)}: {error}. Start again with "
+                "--overwrite."
+            ) from error
+        return tuple(arrays)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / (name + _SUFFIX)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or a folder with all it holds, if it is there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be removed.
+    """
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error

@@ -1,0 +1,156 @@
+"""The jobs of a run, done by whoever works: alone or many, in memory or block by block."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellrim.errors import CellrimError, ClusterError
+from cellrim.prediction.inputs import Job
+from cellrim.prediction.large import LargeResult, Report, segment_large
+from cellrim.prediction.records import Record, remove
+from cellrim.prediction.segmenter import Segmenter
+from cellrim.prediction.single import is_streamed, save_tables
+from cellrim.prediction.store import Store
+from cellrim.prediction.workers import Workers
+
+if TYPE_CHECKING:
+    from cellrim.prediction.batch import Plan, Request
+
+Do = Callable[[Job, "Plan", str], Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Who does the jobs of a run, and who is told how far they are.
+
+    Parameters
+    ----------
+    workers
+        Do the work; this process where None.
+    load
+        Gives the run's model in another process; this process does the work where None.
+    steps
+        Called as a streamed image progresses.
+    resume
+        Whether unfinished streamed images are gone on with.
+    """
+
+    workers: Workers | None = None
+    load: Callable[[], Segmenter] | None = None
+    steps: Report | None = None
+    resume: bool = False
+
+
+def do_jobs(plan: Plan, jobs: Sequence[Job], asked: str, *, do: Do, team: Team) -> Iterator[Record]:
+    """Do jobs and yield their records, in order where this process is alone.
+
+    Parameters
+    ----------
+    plan
+        The run.
+    jobs
+        Those to be done.
+    asked
+        Identifies all that results depend on besides the image.
+    do
+        Does a job in memory; a function that workers can import.
+    team
+        Who does it. Each image is one piece of work, and a streamed one has as many as blocks.
+
+    Raises
+    ------
+    ClusterError
+        If the workers are gone.
+    """
+    if team.workers is None or team.load is None:
+        for job in jobs:
+            streamed = is_streamed(job.source, plan.request)
+            yield _do_streamed(job, plan, asked, team) if streamed else do(job, plan, asked)
+        return
+    streamed_jobs = [job for job in jobs if is_streamed(job.source, plan.request)]
+    small = [job for job in jobs if job not in streamed_jobs]
+    elsewhere = _Elsewhere(plan.out, plan.request, team.load, do, asked, len(plan.jobs))
+    yield from team.workers.run(partial(_do_elsewhere, elsewhere), small)
+    for job in streamed_jobs:
+        yield _do_streamed(job, plan, asked, team)
+
+
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """What another process needs to know to do a job."""
+
+    out: Path
+    request: Request
+    load: Callable[[], Segmenter]
+    do: Do
+    asked: str
+    images: int
+
+
+@lru_cache(maxsize=1)
+def _plan_elsewhere(elsewhere: _Elsewhere) -> Plan:
+    """Keep the model loaded between the jobs of one process."""
+    from cellrim.prediction.batch import Plan
+
+    return Plan((), elsewhere.out, elsewhere.request, elsewhere.load(), {}, elsewhere.images)
+
+
+def _do_elsewhere(elsewhere: _Elsewhere, job: Job) -> Record:
+    return elsewhere.do(job, _plan_elsewhere(elsewhere), elsewhere.asked)
+
+
+def _do_streamed(job: Job, plan: Plan, asked: str, team: Team) -> Record:
+    """Segment an image block by block; unfinished results are kept where it fails."""
+    from cellrim.prediction.batch import fingerprint_of
+
+    outputs = job.outputs(plan.out)
+    record = Record(
+        source=str(job.source.absolute()), target=job.target.as_posix(), status="failed"
+    )
+    clock = time.perf_counter()
+    try:
+        for path in outputs.values():  # results of an earlier run would not fit the new ones
+            remove(path)
+        fingerprint = fingerprint_of(job.source, asked)
+        result = _segmented(job, plan, outputs["labels"], team)
+    except ClusterError:  # nobody is left to do the other images
+        raise
+    except CellrimError as error:
+        return record.model_copy(update={"error": str(error)})
+    except Exception as error:  # also MemoryError: one image must never stop the others
+        text = f"Unexpected {type(error).__name__} with {job.source}: {error}"
+        return record.model_copy(update={"error": text})
+    done = {
+        "status": "ok",
+        "outputs": tuple(outputs[k].relative_to(plan.out).as_posix() for k in plan.request.save),
+        "cells": result.count,
+        "diameter": round(result.diameter, 3),
+        "seconds": {"segment": round(time.perf_counter() - clock, 4)},
+        "fingerprint": fingerprint,
+    }
+    return record.model_copy(update=done)
+
+
+def _segmented(job: Job, plan: Plan, labels: Path, team: Team) -> LargeResult:
+    unfinished = labels.with_name(f".{labels.stem}.unfinished")
+    result = segment_large(
+        job.source,
+        unfinished,
+        load=team.load or (lambda: plan.segmenter),
+        channels=plan.request.channels,
+        diameter=plan.request.diameter,
+        options=plan.request.decode_options(plan.segmenter.card.decode),
+        workers=team.workers,
+        resume=team.resume,
+        report=team.steps,
+    )
+    if "labels" in plan.request.save:
+        result.save_labels(labels)
+    save_tables(result, plan.out / job.target, plan.request.save)
+    Store(unfinished).remove()
+    return result

@@ -1,0 +1,127 @@
+"""The same results whoever does the work."""
+
+import os
+import signal
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+
+from cellrim.io.labels import read_labels
+from cellrim.prediction import large
+from cellrim.prediction.batch import Request, plan_run, run
+from cellrim.prediction.inputs import find_jobs
+from cellrim.prediction.large import Model, segment_large
+from cellrim.prediction.large_tables import measure_large, read_level, save_preview
+from cellrim.prediction.streamed import Team
+from cellrim.prediction.workers import Processes, open_workers
+
+
+@pytest.fixture
+def model(tiny_model):
+    return Model(str(tiny_model), 1, 256)
+
+
+def test_a_folder_by_two_processes(tmp_path, discs, model):
+    images = tmp_path / "in"
+    images.mkdir()
+    for name, radius in (("a.png", 8), ("b.png", 7), ("d.png", 6)):
+        (images / name).write_bytes(imagecodecs.png_encode(discs((80, 90), radius)))
+    (images / "c.png").write_bytes(b"broken")
+    jobs = {n: find_jobs([images], tmp_path / n) for n in ("alone", "team")}
+    request = Request(save=("labels", "cells"))
+    segmenter = model()
+    run(plan_run(jobs["alone"], tmp_path / "alone", segmenter=segmenter, request=request))
+    plan = plan_run(jobs["team"], tmp_path / "team", segmenter=segmenter, request=request)
+    report = run(plan, team=Team(Processes(2), model))
+    assert [r.target for r in report.records] == ["a", "b", "c", "d"]
+    assert [r.status for r in report.records] == ["ok", "ok", "failed", "ok"]
+    for name in ("a", "b", "d"):
+        for end in ("_labels.tif", "_cells.csv"):
+            one, other = ((tmp_path / f / (name + end)).read_bytes() for f in ("alone", "team"))
+            assert one == other
+
+
+def test_a_large_image_on_a_cluster_whose_worker_is_killed(tmp_path, discs, model):
+    pytest.importorskip("distributed")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, discs((700, 800), 8, spacing=24), tile=(128, 128))
+    alone = segment_large(path, tmp_path / "alone", load=model, diameter=16.0)
+    killed = []
+
+    def kill(pid):
+        os.kill(pid, signal.SIGKILL)
+
+    with open_workers(None, "local:2") as team:
+        pids = list(team._client.run(os.getpid).values())
+
+        def report(progress):
+            if progress.step == "Cells" and progress.done == 5 and not killed:
+                killed.append(pids[0])
+                kill(pids[0])
+
+        together = segment_large(
+            path, tmp_path / "team", load=model, diameter=16.0, workers=team, report=report
+        )
+    assert killed
+    assert together.count == alone.count > 500
+    whole = slice(0, 700), slice(0, 800)
+    np.testing.assert_array_equal(
+        read_level(together.levels[0], *whole), read_level(alone.levels[0], *whole)
+    )
+
+
+def test_a_folder_with_an_image_that_is_streamed(tmp_path, discs, model, monkeypatch):
+    """The same files as in memory come out, and nothing unfinished stays."""
+    monkeypatch.setattr("cellrim.prediction.single.STREAMED_PIXELS", 100_000)
+    monkeypatch.setattr(large, "EDGE", 128)
+    images = tmp_path / "in"
+    images.mkdir()
+    pixels = discs((400, 500), 9, spacing=30)
+    pixels[::7, ::5] += 20
+    tifffile.imwrite(images / "big.tif", pixels, tile=(128, 128))
+    (images / "small.png").write_bytes(imagecodecs.png_encode(discs((80, 90), 8)))
+    out = tmp_path / "out"
+    plan = plan_run(find_jobs([images], out), out, segmenter=model(), request=Request())
+    steps = []
+    report = run(plan, team=Team(steps=steps.append))
+    assert not report.failed
+    assert {p.step for p in steps} >= {"Looking", "Cells", "Labels"}
+    expected = model().segment(pixels)
+    labels = read_labels(out / "big_labels.tif")
+    assert report.records[0].cells == expected.count == labels.max()
+    assert (out / "big_overlay.png").stat().st_size > 1000
+    assert not [p for p in out.iterdir() if p.name.startswith(".")]
+    again = plan_run(
+        find_jobs([images], out), out, segmenter=model(), request=Request(), existing="resume"
+    )
+    assert len(again.done) == 2
+
+
+def test_measurements_are_those_of_the_whole_label_image(
+    tmp_path, discs, model, monkeypatch, write_tiff
+):
+    from cellrim.core.image import image_from_array
+    from cellrim.measure.cells import measure_cells
+
+    monkeypatch.setattr(large, "EDGE", 64)
+    rng = np.random.default_rng(0)
+    pixels = discs((300, 310), 11, spacing=34) + rng.integers(0, 9, (300, 310), np.uint8)
+    pixels[100:240, 120:128] = 200  # one long cell over several squares
+    path = write_tiff(tmp_path / "a.tif", pixels)
+    result = segment_large(path, tmp_path / "work", load=model, diameter=16.0)
+    labels = read_level(result.levels[0], slice(0, 300), slice(0, 310))
+    expected = measure_cells(labels, image_from_array(pixels), confidence=result.confidence)
+    got = measure_large(result)
+    assert set(got.columns) == set(expected.columns)
+    for name, values in expected.columns.items():
+        np.testing.assert_allclose(got.columns[name], values, err_msg=name)
+    save_preview(result, tmp_path / "a.png")
+    assert imagecodecs.png_decode((tmp_path / "a.png").read_bytes()).shape == (300, 310, 3)
+
+
+def test_nothing_is_measured_where_nothing_is(tmp_path, model, write_tiff):
+    path = write_tiff(tmp_path / "a.tif", np.zeros((60, 70), np.uint8))
+    result = segment_large(path, tmp_path / "work", load=model)
+    assert len(measure_large(result)) == 0
