@@ -85,6 +85,7 @@ def test_without_matplotlib_the_tables_are_there(tmp_path, folders, call, monkey
     assert "cellrim[plot]" in result.stderr
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "per_image.csv",
+        "report.html",
         "summary.json",
     ]
 

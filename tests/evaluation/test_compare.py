@@ -186,6 +186,7 @@ def test_files(tmp_path, folders):
     assert sorted(p.name for p in out.iterdir()) == [
         "ap_over_iou.png",
         "per_image.csv",
+        "report.html",
         "summary.json",
     ]
     table = read_csv(out / "per_image.csv")

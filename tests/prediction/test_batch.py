@@ -72,7 +72,8 @@ def test_writes_all_results_and_run_json_last(folder, segmenter):
     for record in summary["files"]:
         labels = read_labels(out / record["outputs"][0])
         assert record["cells"] == labels.max() > 0
-        assert set(record["seconds"]) == {"read", "segment", "save"}
+        assert set(record["seconds"]) == {"read", "segment", "save", "quality"}
+        assert record["quality"]["cell_diameter"] > 0
 
 
 def test_a_broken_file_is_named_and_the_rest_goes_on(folder, segmenter):

@@ -97,7 +97,7 @@ def evaluate(
 
     PREDICTED may come from any tool; names are matched without endings such as _labels, _cp_masks
     or _pred. TRUTH is another such folder, or a data set in any format cellrim reads. With -o
-    writes per_image.csv, summary.json and ap_over_iou.png.
+    writes report.html (look at this one), per_image.csv, summary.json and ap_over_iou.png.
     Exit code 0: all compared, 1: some could not be, 2: bad usage.
     """
     from cellrim.evaluation.compare import evaluate as compare

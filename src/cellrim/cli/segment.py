@@ -115,6 +115,10 @@ def segment(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads; else one per CPU.")
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report/--no-report", help="Write report.html, to look at in a browser."),
+    ] = True,
     workers: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Processes that share the work; else this one."),
@@ -132,7 +136,7 @@ def segment(
     """Find and measure every cell in images.
 
     Writes NAME_labels.tif, NAME_overlay.png and NAME_cells.csv for each image, tables of all cells
-    (cells.csv) and images (images.csv), and run.json last.
+    (cells.csv) and images (images.csv), report.html to look at, and run.json last.
     Every plane of a stack of times and slices is segmented.
     Images of more than 64 million pixels are streamed: any size, little memory.
     With --target both NAME_cells.tif and NAME_nuclei.tif, where a nucleus has the id of its cell.
@@ -154,14 +158,15 @@ def segment(
         target=target,
         nucleus=_parse_nucleus(nucleus),
         accurate=accurate,
+        with_report=report,
         existing=_existing(resume=resume, overwrite=overwrite),
         threads=_threads(threads, workers, cluster),
     )
-    report = _run(plan, team, workers=workers, cluster=cluster)
-    if report is None:
+    outcome = _run(plan, team, workers=workers, cluster=cluster)
+    if outcome is None:
         return
-    _show(report, plan.out)
-    if report.failed:
+    _show(outcome, plan.out)
+    if outcome.failed:
         raise typer.Exit(1)
 
 
@@ -259,6 +264,7 @@ def _plan(
     target: str | None,
     nucleus: Channel | None,
     accurate: bool,
+    with_report: bool,
     existing: Existing,
     threads: int | None,
 ) -> tuple[Plan | SinglePlan, Team]:
@@ -286,6 +292,7 @@ def _plan(
             target=cast("Target | None", target),  # checked by Request
             nucleus=nucleus,
             accurate=accurate,
+            report=with_report,
         )
         if is_label_file(out) and (out.suffix == ".zarr" or not out.is_dir()):
             single = plan_single(inputs, out, load=load, request=request, existing=existing)
@@ -376,7 +383,8 @@ def describe(record: Record) -> str:
         return f"{record.target}: failed. {record.error}"
     seconds = sum(record.seconds.values())
     size = f"{record.diameter or 0:.0f} px"
-    return f"{record.target}: {record.cells} cells of about {size}, {seconds:.1f} s"
+    flags = f" Look at it: {', '.join(record.flags)}." if record.flags else ""
+    return f"{record.target}: {record.cells} cells of about {size}, {seconds:.1f} s{flags}"
 
 
 def _show(report: Report, out: Path) -> None:

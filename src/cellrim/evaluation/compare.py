@@ -45,6 +45,8 @@ class ImageResult:
         Whether instances were compared as boxes.
     counts
         What was counted.
+    reference
+        The true image, to look at it again.
     """
 
     dataset: str
@@ -53,6 +55,7 @@ class ImageResult:
     predicted: Path
     boxes: bool
     counts: Counts
+    reference: Reference | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Evaluation:
         Predictions without a true image.
     resamples, seed
         Of the bootstrap.
+    ignore_border
+        As asked for.
     """
 
     images: tuple[ImageResult, ...]
@@ -76,6 +81,7 @@ class Evaluation:
     extra: tuple[str, ...]
     resamples: int = field(default=RESAMPLES, repr=False)
     seed: int = field(default=0, repr=False)
+    ignore_border: bool = field(default=True, repr=False)
 
     @cached_property
     def total(self) -> Summary:
@@ -168,7 +174,7 @@ def evaluate(
             problems.append(Problem(reference.name, str(error)))
     # In a part, what belongs to the other part is not extra.
     extra = pairing.extra if part == "all" else ()
-    return Evaluation(tuple(images), tuple(problems), extra, resamples, seed)
+    return Evaluation(tuple(images), tuple(problems), extra, resamples, seed, ignore_border)
 
 
 def _find(
@@ -263,6 +269,7 @@ def _compare(
         predicted=path,
         boxes=truth.boxes is not None,
         counts=counts,
+        reference=reference,
     )
 
 

@@ -148,13 +148,30 @@ def count_splits(overlap: Overlap) -> tuple[int, int]:
     A true instance is split where two or more predicted ones lie in it with more than half of
     themselves and cover at least a tenth of it each. Merges are the same with the roles exchanged.
     """
+    parts, wholes = split_pairs(overlap)
+    return len(np.unique(overlap.truth[parts])), len(np.unique(overlap.predicted[wholes]))
+
+
+def split_pairs(overlap: Overlap) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find which predicted instances split which true one, and which merge which.
+
+    Returns
+    -------
+    splits, merges
+        Positions in the table of pairs, as :func:`count_splits` defines them: each part with the
+        true instance it is a part of, and each true instance with the predicted one that holds it
+        and others.
+    """
     of_predicted = overlap.shared / overlap.predicted_areas[overlap.predicted]
     of_truth = overlap.shared / overlap.truth_areas[overlap.truth]
     parts = (of_predicted > 0.5) & (of_truth >= _PART)
     wholes = (of_truth > 0.5) & (of_predicted >= _PART)
-    splits = np.bincount(overlap.truth[parts]) > 1
-    merges = np.bincount(overlap.predicted[wholes]) > 1
-    return int(splits.sum()), int(merges.sum())
+    many = np.bincount(overlap.truth[parts], minlength=len(overlap.truth_areas)) > 1
+    several = np.bincount(overlap.predicted[wholes], minlength=len(overlap.predicted_areas)) > 1
+    return (
+        np.flatnonzero(parts & many[overlap.truth]),
+        np.flatnonzero(wholes & several[overlap.predicted]),
+    )
 
 
 def _add_up(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from cellrim.core.image import Image
 from cellrim.datasets.base import Sample, Truth
 from cellrim.io.labels import LABEL_SUFFIXES, read_labels
 
@@ -42,6 +43,8 @@ class Reference:
         What tables are split by: the data set, with the modality where it has several.
     read
         Reads the truth.
+    read_image
+        Reads the image; None where only the truth is known.
     """
 
     dataset: str
@@ -49,6 +52,7 @@ class Reference:
     keys: tuple[str, ...]
     group: str
     read: Callable[[], Truth]
+    read_image: Callable[[], Image] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ def references_in_dataset(root: Path, samples: Sequence[Sample]) -> tuple[Refere
             if len(modalities[sample.dataset]) == 1
             else f"{sample.dataset} {sample.modality}",
             read=sample.read_truth,
+            read_image=sample.read_image,
         )
         for sample in samples
         if sample.read_truth is not None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cellrim._version import __version__
 from cellrim.evaluation.compare import Evaluation
 from cellrim.evaluation.counts import Scores, scores
+from cellrim.evaluation.html import write_html
 from cellrim.evaluation.intervals import LEVEL, Interval, Summary, curve_of
 from cellrim.evaluation.overlap import THRESHOLDS
 from cellrim.evaluation.plots import Curve, plot_ap
@@ -21,10 +22,11 @@ from cellrim.io.atomic import atomic_path
 from cellrim.io.tables import write_csv
 
 PER_IMAGE, SUMMARY, PLOT = "per_image.csv", "summary.json", "ap_over_iou.png"
+PAGE = "report.html"
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """Write ``per_image.csv``, ``ap_over_iou.png`` and, last, ``summary.json``.
+    """Write ``per_image.csv``, ``summary.json``, ``report.html`` and ``ap_over_iou.png``.
 
     Parameters
     ----------
@@ -36,13 +38,14 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     Raises
     ------
     MissingExtraError
-        If matplotlib is not installed; the tables are written nevertheless.
+        If matplotlib is not installed; all but the plot is written nevertheless.
     OutputError
         If a file cannot be written.
     """
     write_csv(folder / PER_IMAGE, per_image_columns(evaluation))
     with atomic_path(folder / SUMMARY) as partial:
         partial.write_text(json.dumps(summary_of(evaluation), indent=1) + "\n", encoding="utf-8")
+    write_html(evaluation, folder / PAGE, curves=curves_of(evaluation))
     plot_ap(
         curves_of(evaluation),
         folder / PLOT,

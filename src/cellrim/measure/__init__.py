@@ -1,6 +1,15 @@
-"""Label image and image to one row of measurements per cell."""
+"""One row of measurements per cell, and how far an image can be trusted."""
 
 from cellrim.measure.cells import CellTable, measure_cells
+from cellrim.measure.quality import Quality, flags, measure_quality, sentences
 from cellrim.measure.summary import summarise
 
-__all__ = ["CellTable", "measure_cells", "summarise"]
+__all__ = [
+    "CellTable",
+    "Quality",
+    "flags",
+    "measure_cells",
+    "measure_quality",
+    "sentences",
+    "summarise",
+]

@@ -24,6 +24,7 @@ from cellrim.io.images import PixelSize, collapse_grey, open_stack
 from cellrim.io.sources import check_asked_axes, check_pixel_size
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
 from cellrim.measure import summarise
+from cellrim.measure.quality import flags
 from cellrim.measure.tracks import LinkOptions
 from cellrim.prediction.inputs import DEFAULT_SAVE, OUTPUT_ENDINGS, Job
 from cellrim.prediction.records import (
@@ -37,6 +38,7 @@ from cellrim.prediction.records import (
     remove,
     start_lines,
 )
+from cellrim.prediction.report import append_kept, keep, start_kept, write_report
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
@@ -77,6 +79,8 @@ class Request:
         As for :func:`~cellrim.prediction.targets.segment_target`; the channel also by its name.
     accurate
         Whether the segmenter is an accurate one, which takes whole images only.
+    report
+        Whether to write ``report.html``; it changes no result.
 
     Raises
     ------
@@ -96,6 +100,7 @@ class Request:
     nucleus: Channel | None = None
     accurate: bool = False
     parquet: bool = False
+    report: bool = False
 
     def __post_init__(self) -> None:
         self._check_target()
@@ -170,13 +175,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run that has been checked and can start: what to do, and what is done already."""
+    """A run that has been checked and can start: what to do, and what is done already.
+
+    ``images`` is how many images the run has where ``jobs`` does not say it.
+    """
 
     jobs: tuple[Job, ...]
     out: Path
     request: Request
     segmenter: Segmenter
     done: Mapping[str, Record]
+    images: int = 0
 
 
 def plan_run(
@@ -257,18 +266,24 @@ def run(
     begun, clock = datetime.now(UTC), time.perf_counter()
     start_lines(plan.out, list(plan.done.values()))
     remove_tables(plan.out)
+    start_kept(plan.out, set(plan.done) if plan.request.report else set())
     asked = _request_hash(plan.segmenter, plan.request)
     left = [job for job in plan.jobs if job.target.as_posix() not in plan.done]
     records = dict(plan.done)
     for record in do_jobs(plan, left, asked, do=_do, team=team or Team()):
         append_record(plan.out, record)
+        if record.kept is not None:
+            append_kept(plan.out, record.kept)
         records[record.target] = record
         if report is not None:
             report(record)
     ordered = tuple(records[job.target.as_posix()] for job in plan.jobs)
     write_tables(plan.out, ordered, parquet=plan.request.parquet)
     result = Report(ordered, len(plan.done), time.perf_counter() - clock)
-    finish(plan.out, _summary(plan, result, begun))
+    summary = _summary(plan, result, begun)
+    if plan.request.report:
+        write_report(plan.out, summary)
+    finish(plan.out, summary)
     return result
 
 
@@ -282,11 +297,17 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
             remove(path)
         remove_ctc(job.tracks(plan.out))
         fingerprint = fingerprint_of(job.source, asked)
-        with _segmented(job, plan, seconds) as result, _Timed(seconds, "save"):
-            _save(result, outputs, plan.request.kinds, name=job.target.name)
-            summary = _summed(result) if "cells" in plan.request.save else {}
-            if plan.request.track and isinstance(result, StackResult):
-                result.save_tracks(job.tracks(plan.out))
+        with _segmented(job, plan, seconds) as result:
+            with _Timed(seconds, "save"):
+                _save(result, outputs, plan.request.kinds, name=job.target.name)
+                summary = _summed(result) if "cells" in plan.request.save else {}
+                if plan.request.track and isinstance(result, StackResult):
+                    result.save_tracks(job.tracks(plan.out))
+            with _Timed(seconds, "quality"):
+                quality = result.quality
+                kept = None
+                if plan.request.report:
+                    kept = keep(result, target, images=plan.images or len(plan.jobs))
     except CellrimError as error:
         return Record(source=source, target=target, status="failed", error=str(error))
     except Exception as error:  # also MemoryError: one image must never stop the others
@@ -301,6 +322,9 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
         diameter=round(result.diameter, 3),
         seconds=seconds,
         summary=summary,
+        quality=quality.as_numbers(),
+        flags=flags(quality),
+        kept=kept,
         fingerprint=fingerprint,
     )
 

@@ -12,7 +12,7 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,6 +52,10 @@ class Record(BaseModel):
         Why it failed.
     summary
         Numbers of :func:`cellrim.measure.summarise`, where the cells were measured.
+    quality, flags
+        Numbers of :class:`~cellrim.measure.quality.Quality` and the flags they raise.
+    kept
+        What the report needs; on its way from a worker to the run, never in a file.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +69,9 @@ class Record(BaseModel):
     seconds: dict[str, float] = Field(default_factory=dict)
     error: str | None = None
     summary: dict[str, float | int | None] = Field(default_factory=dict)
+    quality: dict[str, float | None] = Field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    kept: Any = Field(default=None, exclude=True, repr=False)
     fingerprint: Fingerprint | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from cellrim.io.labels import write_labels
 
 if TYPE_CHECKING:
     from cellrim.measure.cells import CellTable
+    from cellrim.measure.quality import Quality
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,15 @@ class Result:
         Cell diameter used to scale the image, in input pixels: given or estimated.
     image
         The image as it came in, all channels.
+    certainty
+        How sure the network is of all that could be cells, 0..1; NaN where nothing could.
     """
 
     labels: Labels
     confidence: NDArray[np.float32]
     diameter: float
     image: Image = field(repr=False)
+    certainty: float = math.nan
 
     @property
     def count(self) -> int:
@@ -86,6 +91,13 @@ class Result:
         from cellrim.measure.cells import measure_cells
 
         return measure_cells(self.labels, self.image, confidence=self.confidence)
+
+    @cached_property
+    def quality(self) -> Quality:
+        """How far the image can be trusted, measured when first asked for."""
+        from cellrim.measure.quality import measure_quality
+
+        return measure_quality(self.image, self.labels, certainty=self.certainty)
 
     def save_labels(self, path: str | Path) -> None:
         """Write the label image as TIFF (uint16, uint32 where there are more cells).

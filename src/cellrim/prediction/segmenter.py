@@ -17,6 +17,7 @@ from cellrim.errors import InputError
 from cellrim.models.backend import Backend, OnnxBackend
 from cellrim.models.card import ModelCard
 from cellrim.models.registry import find_model
+from cellrim.prediction.certainty import certainty_of
 from cellrim.prediction.nucleus_channel import arrange_channels
 from cellrim.prediction.rescale import labels_at_size
 from cellrim.prediction.result import Result
@@ -127,7 +128,7 @@ class Segmenter:
         whole = as_image(image, axes=axes)
         prediction = self.predict(whole, channels=channels, diameter=diameter)
         labels, sure = self.decode(prediction, options)
-        return Result(labels, sure, prediction.diameter, whole)
+        return Result(labels, sure, prediction.diameter, whole, certainty_of(prediction.maps))
 
     def predict(
         self,

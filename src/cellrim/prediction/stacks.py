@@ -22,6 +22,7 @@ from cellrim.core.stack import Index, Stack
 from cellrim.errors import InputError
 from cellrim.io.labels import write_label_stack
 from cellrim.io.spool import LabelSpool
+from cellrim.measure.quality import Quality, typical
 from cellrim.measure.tracks import LinkOptions, Tracker, Tracks
 from cellrim.prediction.result import Result
 
@@ -58,6 +59,10 @@ class StackResult:
         Overlays of some planes, uint8 ``YXC``, small.
     tracks
         First frame, last frame and parent of each track, where cells were linked.
+    quality
+        How far the stack can be trusted: the typical plane.
+    fullest
+        The plane with most cells, to be shown for the stack.
     """
 
     stack: Stack
@@ -66,6 +71,8 @@ class StackResult:
     diameter: float
     pictures: tuple[NDArray[np.uint8], ...] = field(repr=False)
     tracks: Tracks | None = None
+    quality: Quality = field(default_factory=Quality)
+    fullest: Result | None = field(default=None, repr=False)
 
     @property
     def count(self) -> int:
@@ -223,7 +230,8 @@ def _segment_planes(
 ) -> StackResult:
     tracker = None if track is None else Tracker(track)
     shown = set(np.linspace(0, len(stack) - 1, min(len(stack), _SHOWN_PLANES)).round().astype(int))
-    tables, pictures = [], []
+    tables, pictures, qualities = [], [], []
+    fullest: Result | None = None
     for number, index in enumerate(stack.indices()):
         result = segment(stack.read(index), size)
         columns = _at(stack, index, result.cells.columns)
@@ -234,13 +242,25 @@ def _segment_planes(
             columns["track"] = columns["id"] = ids[columns["id"]]
         spool.append(labels)
         tables.append(columns)
+        qualities.append(result.quality)
+        if fullest is None or result.count > fullest.count:
+            fullest = result
         if number in shown:
             pictures.append(_picture(result))
     tracks = None if tracker is None else tracker.tracks()
     columns = _joined(tables)
     if tracks is not None:
         columns["parent"] = tracks.parent[columns["track"] - 1]
-    return StackResult(stack, spool, columns, size, tuple(pictures), tracks)
+    return StackResult(
+        stack,
+        spool,
+        columns,
+        size,
+        tuple(pictures),
+        tracks,
+        quality=typical(qualities),
+        fullest=fullest,
+    )
 
 
 def _check_movie(stack: Stack) -> None:

@@ -75,7 +75,7 @@ def do_jobs(plan: Plan, jobs: Sequence[Job], asked: str, *, do: Do, team: Team) 
         return
     streamed_jobs = [job for job in jobs if is_streamed(job.source, plan.request)]
     small = [job for job in jobs if job not in streamed_jobs]
-    elsewhere = _Elsewhere(plan.out, plan.request, team.load, do, asked)
+    elsewhere = _Elsewhere(plan.out, plan.request, team.load, do, asked, len(plan.jobs))
     yield from team.workers.run(partial(_do_elsewhere, elsewhere), small)
     for job in streamed_jobs:
         yield _do_streamed(job, plan, asked, team)
@@ -90,6 +90,7 @@ class _Elsewhere:
     load: Callable[[], Segmenter]
     do: Do
     asked: str
+    images: int
 
 
 @lru_cache(maxsize=1)
@@ -97,7 +98,7 @@ def _plan_elsewhere(elsewhere: _Elsewhere) -> Plan:
     """Keep the model loaded between the jobs of one process."""
     from cellrim.prediction.batch import Plan
 
-    return Plan((), elsewhere.out, elsewhere.request, elsewhere.load(), {})
+    return Plan((), elsewhere.out, elsewhere.request, elsewhere.load(), {}, elsewhere.images)
 
 
 def _do_elsewhere(elsewhere: _Elsewhere, job: Job) -> Record:

@@ -33,7 +33,7 @@ Target = Literal["nuclei", "cells", "both"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairedResult(Result):
     """The cells of one image and their nuclei; what :class:`Result` has is of the cells.
 
@@ -185,6 +185,7 @@ def segment_both(
         confidence=cells.confidence,
         diameter=cells.diameter,
         image=image,
+        certainty=cells.certainty,
         nuclei=paired,
         nucleus_counts=counts,
     )

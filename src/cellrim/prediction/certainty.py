@@ -1,0 +1,34 @@
+"""How sure the network is of an image as a whole."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Pixels that are more likely than this to belong to a cell are asked how sure the network is.
+_LEAST_PROBABILITY = 0.25
+
+
+def certainty_of(maps: NDArray[np.float32]) -> float:
+    """Mean over all that could be cells of how sure the network is of it.
+
+    Parameters
+    ----------
+    maps
+        float32, axes ``CYX``, as :mod:`cellrim.representation.flow` orders them.
+
+    Returns
+    -------
+    float
+        0..1: foreground probability times length of the flow, as the confidence of a cell, but
+        also over what was left out for a low confidence. NaN where nothing could be a cell.
+    """
+    logit = math.log(_LEAST_PROBABILITY / (1 - _LEAST_PROBABILITY))
+    maybe = maps[0] > logit
+    if not maybe.any():
+        return math.nan
+    probability = 1 / (1 + np.exp(-maps[0][maybe]))
+    length = np.minimum(np.hypot(maps[1][maybe], maps[2][maybe]), 1)
+    return float(np.mean(probability * length))
