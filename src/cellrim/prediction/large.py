@@ -228,7 +228,7 @@ class _Engine:
 
     def square(self, at: tuple[int, int]) -> None:
         """Make one square of labels at the size of the image, and find its cells."""
-        from cellrim.measure.cells import bounding_boxes
+        from cellrim.measure.shape import bounding_boxes
 
         rows, columns = _square(at, self.plan.shape)
         labels = self._labels(rows, columns)
