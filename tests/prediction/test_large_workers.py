@@ -114,9 +114,13 @@ def test_measurements_are_those_of_the_whole_label_image(
     labels = read_level(result.levels[0], slice(0, 300), slice(0, 310))
     expected = measure_cells(labels, image_from_array(pixels), confidence=result.confidence)
     got = measure_large(result)
-    assert set(got.columns) == set(expected.columns)
-    for name, values in expected.columns.items():
-        np.testing.assert_allclose(got.columns[name], values, err_msg=name)
+    left_out = set(expected.columns) - set(got.columns)
+    assert left_out == {
+        *("neighbours", "neighbour_distance", "nearest_id", "nearest_distance"),
+        *("touches_border", "corrected_mean_grey", "corrected_integrated_grey"),
+    }
+    for name, values in got.columns.items():
+        np.testing.assert_allclose(values, expected.columns[name], err_msg=name)
     save_preview(result, tmp_path / "a.png")
     assert imagecodecs.png_decode((tmp_path / "a.png").read_bytes()).shape == (300, 310, 3)
 

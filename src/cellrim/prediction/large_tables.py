@@ -19,23 +19,34 @@ from cellrim.prediction.large import LargeResult
 PREVIEW_PIXELS = 2048
 """Longest edge of a preview."""
 
+# What needs the whole image: others of the cells, the frame, the background, the place in um. They
+# are left out, since a square on its own would give wrong values.
+_NEED_ALL = (
+    "neighbour",
+    "nearest_",
+    "touches_border",
+    "corrected_",
+    "centroid_y_um",
+    "centroid_x_um",
+)
 # Columns that are places, and along which axis.
 _PLACES = {"_y": 0, "_x": 1, "_y0": 0, "_x0": 1, "_y1": 0, "_x1": 1}
 
 
 def measure_large(result: LargeResult) -> CellTable:
-    """Measure each cell, with the columns and values of :func:`~cellrim.measure.measure_cells`.
+    """Measure each cell, with values of :func:`~cellrim.measure.measure_cells`.
 
     Each cell is measured whole, with those whose box begins in the same square.
     """
     tables = list(_measured(result))
     if not tables:
         empty = np.zeros((1, 1, len(result.image.channels)), np.uint8)
-        return measure_cells(
+        table = measure_cells(
             np.zeros((1, 1), np.int32),
             Image(empty, result.image.channels, result.image.pixel_size),
             confidence=result.confidence,
         )
+        return CellTable({n: v for n, v in table.columns.items() if not n.startswith(_NEED_ALL)})
     joined = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
     order = np.argsort(joined["id"])
     return CellTable({name: values[order] for name, values in joined.items()})
@@ -106,7 +117,7 @@ def _measured(result: LargeResult) -> Iterator[dict[str, NDArray[np.generic]]]:
             result.image.read(rows, columns), result.image.channels, result.image.pixel_size
         )
         table = measure_cells(relabel(labels), image, confidence=result.confidence[ids - 1])
-        columns_of = dict(table.columns)
+        columns_of = {n: v for n, v in table.columns.items() if not n.startswith(_NEED_ALL)}
         columns_of["id"] = ids.astype(np.int32)
         for name in columns_of:
             axis = next((a for end_, a in _PLACES.items() if name.endswith(end_)), None)
