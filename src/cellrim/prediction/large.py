@@ -348,8 +348,8 @@ def _segmented(
     """Do what is left to do of a plan."""
     numbers = range(0 if plan.constant else len(network_tiles(plan)))
     _work(store, team, "Cells", partial(_do_block, context), numbers, name=block_name, report=say)
-    chosen = without_hot_pixels(context.options, plan.network_shape, of=plan.shape)
-    joined = _join(store, plan, len(numbers), chosen)
+    joining = without_hot_pixels(context.options, plan.network_shape, of=plan.shape)
+    joined = _join(store, plan, len(numbers), joining)
     squares = _squares(plan.shape)
     if not plan.constant:
         name = partial(square_name, 0)
