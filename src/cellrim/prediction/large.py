@@ -34,7 +34,7 @@ from cellrim.io.regions import RegionImage, open_regions, windows
 from cellrim.prediction.large_image import LargeImage
 from cellrim.prediction.rescale import Taps, labels_at, taps
 from cellrim.prediction.scale import Part
-from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter, load_model
+from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter, load_model, without_hot_pixels
 from cellrim.prediction.store import LargePlan, Store, remove_tree
 from cellrim.prediction.workers import Alone, Workers
 from cellrim.representation.blocks import BlockSummary, Joined, decode_block, join_blocks
@@ -348,7 +348,8 @@ def _segmented(
     """Do what is left to do of a plan."""
     numbers = range(0 if plan.constant else len(network_tiles(plan)))
     _work(store, team, "Cells", partial(_do_block, context), numbers, name=block_name, report=say)
-    joined = _join(store, plan, len(numbers), context.options)
+    joining = without_hot_pixels(context.options, plan.network_shape, of=plan.shape)
+    joined = _join(store, plan, len(numbers), joining)
     squares = _squares(plan.shape)
     if not plan.constant:
         name = partial(square_name, 0)

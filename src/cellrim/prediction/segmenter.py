@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -171,16 +172,18 @@ class Segmenter:
         confidence
             float32, ``(n,)``, 0..1.
         """
-        options = options or self.card.decode
+        height, width = prediction.maps.shape[1:]
+        options = without_hot_pixels(
+            options or self.card.decode, (height, width), of=prediction.shape
+        )
         small = decode(prediction.maps, options)
         sure = confidence(prediction.maps, small)
         probability = 1 / (1 + np.exp(-prediction.maps[0]))
         labels = labels_at_size(
             small, probability, prediction.shape, threshold=options.foreground_threshold
         )
-        kept = np.bincount(labels.ravel(), minlength=len(sure) + 1) >= LEAST_PIXELS
-        kept[0] = False
-        return relabel(np.where(kept[labels], labels, 0)), sure[kept[1:]]
+        kept = np.bincount(labels.ravel(), minlength=len(sure) + 1)[1:] > 0
+        return relabel(labels), sure[kept]
 
     def _scale(self, normalised: NDArray[np.float32], diameter: float | None) -> float:
         if diameter is not None:
@@ -216,6 +219,22 @@ class Segmenter:
         batch = np.ascontiguousarray(np.moveaxis(to_network(pixels), 2, 0)[np.newaxis])
         maps: NDArray[np.float32] = self.backend.predict(batch)[0]
         return maps
+
+
+def without_hot_pixels(
+    options: DecodeOptions, shape: tuple[int, int], *, of: tuple[int, int]
+) -> DecodeOptions:
+    """Raise the smallest area to that of :data:`LEAST_PIXELS` pixels of the image.
+
+    Parameters
+    ----------
+    options
+        How maps become instances.
+    shape, of
+        Height and width of the maps, and of the image.
+    """
+    least = math.ceil(LEAST_PIXELS * math.prod(shape) / math.prod(of))
+    return replace(options, min_area=max(options.min_area, least))
 
 
 def load_model(
