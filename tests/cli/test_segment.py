@@ -158,9 +158,12 @@ def test_every_plane_of_a_stack_by_channel_name(movie, tiny_model, tmp_path):
     code, shown, errors = cellrim("segment", *given)
     assert code == 0, errors
     assert sorted(p.name for p in out.iterdir()) == [
+        "cells.csv",
+        "images.csv",
         "movie_cells.csv",
         "movie_labels.tif",
         "movie_overlay.png",
+        "report.html",
         "run.json",
     ]
     with tifffile.TiffFile(out / "movie_labels.tif") as tiff:

@@ -42,8 +42,9 @@ def blocks_of(path: Path) -> list[Block]:
     return found
 
 
-# Run by tests of their own, which make the files they speak of: tests/flows/test_images_guide.py.
-ELSEWHERE = (DOCS / "images.md",)
+# Run by tests of their own, which make the files and servers they speak of:
+# tests/flows/test_images_guide.py and tests/server/test_docs.py.
+ELSEWHERE = (DOCS / "images.md", DOCS / "serve.md")
 GUIDES = [p for p in sorted(DOCS.rglob("*.md")) if blocks_of(p) and p not in ELSEWHERE]
 
 

@@ -61,7 +61,7 @@ def test_any_polygon_is_filled_where_its_inside_holds_the_centre():
 def test_what_is_outside_is_cut_off_and_the_later_wins():
     square = np.array([[-3, -3], [4, -3], [4, 4], [-3, 4]])
     labels = fill_rings([square, square + 4], [1, 2], (5, 5))
-    assert labels.tolist() == [[1, 1, 1, 1, 0], *[[1, 2, 2, 2, 2]] * 4]
+    assert labels.tolist() == [[1, 1, 1, 1, 0], *[[1, 2, 2, 2, 2]] * 3, [0, 2, 2, 2, 2]]
 
 
 def test_nothing():

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -63,3 +64,21 @@ def test_unwritable(tmp_path, card_with):
 def test_fields_are_documented():
     for field in ModelCard.model_fields:
         assert field == "format" or field in ModelCard.__doc__
+
+
+def test_confidence_is_calibrated_and_asked_for_as_users_see_it(card_with):
+    card = card_with(decode={"min_confidence": 0.45}, calibration={"slope": 2.0, "offset": 0.7})
+    raw = np.array([0.2, 0.45, 0.9], np.float32)
+    chance = card.calibrated(raw)
+    assert chance.dtype == np.float32
+    assert (np.diff(chance) > 0).all()
+    assert card.least_confidence == pytest.approx(chance[1], abs=1e-6)
+    asked = card.decode_options(float(chance[2]))
+    assert asked.min_confidence == pytest.approx(0.9, abs=1e-5)
+    assert card.decode_options(0.0).min_confidence == 0
+    assert card.decode_options(None) == card.decode
+
+
+def test_without_calibration_confidence_is_what_the_network_says(card_with):
+    raw = np.array([0.25, 0.5], np.float32)
+    np.testing.assert_allclose(card_with().calibrated(raw), raw, atol=1e-6)

@@ -99,7 +99,9 @@ READERS = (
 """Every format, the first that knows a file reads it."""
 
 
-def read_image(path: Path, *, axes: str | None = None, pixel_size: PixelSize = "read") -> Image:
+def read_image(
+    path: str | Path, *, axes: str | None = None, pixel_size: PixelSize = "read"
+) -> Image:
     """Read one plane of a microscope image.
 
     Parameters
@@ -135,7 +137,7 @@ def read_image(path: Path, *, axes: str | None = None, pixel_size: PixelSize = "
 
 @contextmanager
 def open_stack(
-    path: Path, *, axes: str | None = None, pixel_size: PixelSize = "read"
+    path: str | Path, *, axes: str | None = None, pixel_size: PixelSize = "read"
 ) -> Iterator[Stack]:
     """Open a microscope image of any number of planes, to read a plane at a time.
 
@@ -158,6 +160,7 @@ def open_stack(
     MissingExtraError
         If its format needs an extra that is not installed.
     """
+    path = Path(path)
     source = _opened(path, axes, pixel_size)
     try:
         yield _stack(path, source, pixel_size)

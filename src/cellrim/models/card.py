@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from cellrim.core.normalise import NETWORK_CHANNELS
@@ -111,6 +113,17 @@ class ModelCard(BaseModel):
     intervals: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
     limitations: tuple[str, ...] = ()
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    def calibrated(self, confidence: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the chance to be right, 0..1, of cells of which the network says this."""
+        chance: NDArray[np.float32] = self.calibration.apply(confidence).astype(np.float32)
+        return chance
+
+    @property
+    def least_confidence(self) -> float:
+        """Calibrated confidence below which the card's decode options drop a cell."""
+        raw = self.decode.min_confidence
+        return float(self.calibration.apply(raw)) if raw > 0 else 0.0
 
     def decode_options(self, min_confidence: float | None = None) -> DecodeOptions:
         """Options of the card, with another least confidence where one is given.

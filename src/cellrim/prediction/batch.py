@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -45,7 +45,6 @@ from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
 from cellrim.prediction.streamed import Team, do_jobs
 from cellrim.prediction.tables import check_formats, check_kinds, remove_tables, write_tables
 from cellrim.prediction.targets import TARGETS, Target, segment_target
-from cellrim.representation.flow import DecodeOptions
 
 Existing = Literal["refuse", "resume", "overwrite"]
 """What to do with results that are there already."""
@@ -151,12 +150,6 @@ class Request:
             )
         if isinstance(self.nucleus, int) and self.nucleus < 0:
             raise UsageError(f"Expected a channel number from 0 on, but got {self.nucleus}.")
-
-    def decode_options(self, default: DecodeOptions) -> DecodeOptions:
-        """Options of the model card with what is asked for in their place."""
-        if self.min_confidence is None:
-            return default
-        return replace(default, min_confidence=self.min_confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +367,7 @@ def _segment_plane(plan: Plan, image: Image, diameter: float | None) -> Result:
         nucleus=None if nucleus is None else channel_indices(image.channels, (nucleus,))[0],
         channels=pick_channels(image, plan.request.channels),
         diameter=diameter,
-        options=plan.request.decode_options(plan.segmenter.card.decode),
+        options=plan.segmenter.card.decode_options(plan.request.min_confidence),
     )
 
 

@@ -31,6 +31,7 @@ from cellrim.errors import InputError, OutputError, UsageError
 from cellrim.io.levels import Level, write_tiff_labels
 from cellrim.io.ngff import MARKERS, write_ngff_labels
 from cellrim.io.regions import RegionImage, open_regions, windows
+from cellrim.models.card import ModelCard
 from cellrim.prediction.large_image import LargeImage
 from cellrim.prediction.rescale import Taps, labels_at, taps
 from cellrim.prediction.scale import Part
@@ -332,7 +333,7 @@ def segment_large(
     context = _Context(folder.absolute(), asked, load, chosen)
     team = workers or Alone()
     try:
-        return _segmented(store, plan, image, context, team, say)
+        return _segmented(store, plan, image, context, team, card=segmenter.card, say=say)
     finally:
         _engine.cache_clear()
 
@@ -343,6 +344,8 @@ def _segmented(
     image: RegionImage,
     context: _Context,
     team: Workers,
+    *,
+    card: ModelCard,
     say: Report,
 ) -> LargeResult:
     """Do what is left to do of a plan."""
@@ -354,7 +357,7 @@ def _segmented(
     if not plan.constant:
         name = partial(square_name, 0)
         _work(store, team, "Labels", partial(_do_square, context), squares, name=name, report=say)
-    return _finish(store, plan, joined, image, report=say)
+    return _finish(store, plan, joined, image, card=card, report=say)
 
 
 def asked_hash(
@@ -534,7 +537,13 @@ def _join(store: Store, plan: LargePlan, count: int, options: DecodeOptions) -> 
 
 
 def _finish(
-    store: Store, plan: LargePlan, joined: Joined, image: RegionImage, *, report: Report
+    store: Store,
+    plan: LargePlan,
+    joined: Joined,
+    image: RegionImage,
+    *,
+    card: ModelCard,
+    report: Report,
 ) -> LargeResult:
     """Give numbers to the cells that have pixels, and make the pyramid."""
     count = joined.sums.shape[1]
@@ -563,7 +572,7 @@ def _finish(
         levels.append(_halved(store, levels[-1], len(levels), report))
     return LargeResult(
         levels=tuple(levels),
-        confidence=joined.confidence[present[1:]],
+        confidence=card.calibrated(joined.confidence[present[1:]]),
         boxes=boxes[present],
         diameter=plan.diameter,
         image=image,

@@ -170,7 +170,7 @@ class Segmenter:
         labels
             int32, axes ``YX``, ids 1..n.
         confidence
-            float32, ``(n,)``, 0..1.
+            float32, ``(n,)``, 0..1: the chance that the cell is right, as the card calibrates it.
         """
         height, width = prediction.maps.shape[1:]
         options = without_hot_pixels(
@@ -183,7 +183,7 @@ class Segmenter:
             small, probability, prediction.shape, threshold=options.foreground_threshold
         )
         kept = np.bincount(labels.ravel(), minlength=len(sure) + 1)[1:] > 0
-        return relabel(labels), sure[kept]
+        return relabel(labels), self.card.calibrated(sure[kept])
 
     def _scale(self, normalised: NDArray[np.float32], diameter: float | None) -> float:
         if diameter is not None:

@@ -172,7 +172,7 @@ def plan_single(
         segmenter,
         channels=request.channels,
         diameter=request.diameter,
-        options=request.decode_options(segmenter.card.decode),
+        options=segmenter.card.decode_options(request.min_confidence),
         save=request.save,
         resume=existing == "resume",
     )

@@ -146,7 +146,7 @@ def _segmented(job: Job, plan: Plan, labels: Path, team: Team) -> LargeResult:
         load=team.load or (lambda: plan.segmenter),
         channels=plan.request.channels,
         diameter=plan.request.diameter,
-        options=plan.request.decode_options(plan.segmenter.card.decode),
+        options=plan.segmenter.card.decode_options(plan.request.min_confidence),
         workers=team.workers,
         resume=team.resume,
         report=team.steps,

@@ -16,7 +16,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
-from scipy.spatial import cKDTree
 
 from cellrim.core.labels import Labels
 from cellrim.representation.flow import (
@@ -274,6 +273,8 @@ def _near_sinks(
     )
     if len(at) == 0:
         return owner, owner
+    from scipy.spatial import cKDTree  # its linear algebra starts threads when imported
+
     pairs = cKDTree(at).query_pairs(2 * radius + 1 + 0.5, p=np.inf, output_type="ndarray")
     close = _close_offsets(radius)
     offset = at[pairs[:, 1]] - at[pairs[:, 0]] + (2 * radius + 1)

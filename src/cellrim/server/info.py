@@ -86,7 +86,7 @@ def _shown(name: str, card: ModelCard, default: str) -> Model:
         licence=card.licence,
         default=name == default,
         canonical_diameter=card.canonical_diameter,
-        min_confidence=card.decode.min_confidence,
+        min_confidence=card.least_confidence,
         validation=card.validation,
         limitations=list(card.limitations),
         sha256=card.sha256,

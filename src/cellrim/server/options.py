@@ -237,7 +237,7 @@ def segment_file(path: Path, name: str, options: Options, *, models: Models, mod
         image,
         channels=options.numbers(),
         diameter=asked.diameter,
-        options=asked.decode_options(segmenter.card.decode),
+        options=segmenter.card.decode_options(options.min_confidence),
     )
 
 

@@ -607,7 +607,7 @@ def _settled(workspace: Workspace, options: Options, default_model: str) -> Sett
         asked_diameter=asked.diameter,
         channels=options.numbers(),
         threshold=card.decode.foreground_threshold,
-        min_confidence=card.decode.min_confidence if least is None else least,
+        min_confidence=card.least_confidence if least is None else least,
     )
 
 
