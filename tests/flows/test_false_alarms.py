@@ -38,7 +38,7 @@ def test_images_that_hold_nothing(model, benchmark):
 
 
 @pytest.mark.xfail(
-    strict=False,
+    strict=True,
     reason="model 0.1.0 finds 1 cell in these 0.04 megapixels and 17 per megapixel in all sets "
     "(docs/channels.md): contrast that only noise has is stretched to the full range",
 )
