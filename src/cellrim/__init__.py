@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from cellrim.errors import CellrimError
     from cellrim.io.images import open_stack, read_image
     from cellrim.io.labels import read_labels, write_labels
+    from cellrim.prediction.loading import load_model
     from cellrim.prediction.result import Result
-    from cellrim.prediction.segmenter import Segmenter, load_model
+    from cellrim.prediction.segmenter import Segmenter
     from cellrim.prediction.stacks import StackResult, segment_stack
 
 __all__ = [
@@ -48,7 +49,7 @@ _HOMES = {
     "Stack": "cellrim.core.stack",
     "StackResult": "cellrim.prediction.stacks",
     "image_from_array": "cellrim.core.image",
-    "load_model": "cellrim.prediction.segmenter",
+    "load_model": "cellrim.prediction.loading",
     "open_stack": "cellrim.io.images",
     "read_image": "cellrim.io.images",
     "read_labels": "cellrim.io.labels",

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellrim.core.tiles import windows
 from cellrim.errors import ImageReadError
-from cellrim.io import regions
+from cellrim.io import region_readers
 from cellrim.io.images import read_image
-from cellrim.io.regions import ArrayRegions, TiffRegions, image_size, open_regions, windows
+from cellrim.io.region_readers import ArrayRegions, TiffRegions
+from cellrim.io.regions import image_size, open_regions
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 60000, (70, 90), np.uint16)
@@ -63,9 +65,11 @@ def test_only_the_pieces_that_are_asked_for_are_read(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, GREY, tile=(16, 16), compression="zlib")
     seen = []
-    decode = regions._decode_piece
+    decode = region_readers._decode_piece
     monkeypatch.setattr(
-        regions, "_decode_piece", lambda page, file, i: seen.append(i) or decode(page, file, i)
+        region_readers,
+        "_decode_piece",
+        lambda page, file, i: seen.append(i) or decode(page, file, i),
     )
     opened = open_regions(path)
     seen.clear()
@@ -85,7 +89,7 @@ def test_pixel_size_and_size(tmp_path):
 
 
 def test_a_file_in_one_compressed_piece_is_read_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(regions, "_LARGEST_PIECE", 1000)
+    monkeypatch.setattr(region_readers, "_LARGEST_PIECE", 1000)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, GREY, rowsperstrip=70, compression="zlib")
     opened = open_regions(path)

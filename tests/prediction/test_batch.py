@@ -10,8 +10,9 @@ from scipy import ndimage
 from cellrim.errors import UsageError
 from cellrim.io.labels import read_labels
 from cellrim.prediction import Segmenter
-from cellrim.prediction.batch import Request, plan_run, run
+from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
+from cellrim.prediction.request import Request
 
 LABELS = Request(save=("labels",))
 
@@ -179,7 +180,7 @@ def test_resume_redoes_what_changed(folder, segmenter, discs, oracle, card_with)
 
 
 def test_a_minimal_confidence_replaces_that_of_the_card(folder, segmenter):
-    assert not Request().decode_options(segmenter.card.decode).min_confidence
+    assert not segmenter.card.decode.min_confidence
     everything = run(_plan(folder, segmenter)).records
     strict = Request(min_confidence=1.0)
     nothing = run(_plan(folder, segmenter, strict, existing="resume")).records

@@ -5,7 +5,7 @@ from cellrim.core.image import image_from_array
 from cellrim.core.normalise import measure_range, normalise
 from cellrim.core.resize import resize
 from cellrim.core.tiles import plan_tiles, read_tile
-from cellrim.io.regions import ArrayRegions
+from cellrim.io.region_readers import ArrayRegions
 from cellrim.prediction.large_image import LargeImage
 
 

@@ -10,10 +10,11 @@ import tifffile
 
 from cellrim.io.labels import read_labels
 from cellrim.prediction import large
-from cellrim.prediction.batch import Request, plan_run, run
+from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
 from cellrim.prediction.large import Model, segment_large
 from cellrim.prediction.large_tables import measure_large, read_level, save_preview
+from cellrim.prediction.request import Request
 from cellrim.prediction.streamed import Team
 from cellrim.prediction.workers import Processes, open_workers
 

@@ -6,9 +6,10 @@ import pytest
 
 from cellrim.core.image import image_from_array
 from cellrim.prediction import Segmenter
-from cellrim.prediction.batch import Request, plan_run, run
+from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
 from cellrim.prediction.report import Kept, append_kept, keep, read_kept, write_report
+from cellrim.prediction.request import Request
 from cellrim.prediction.result import Result
 from cellrim.report.page import PICTURES_BYTES, read_cards
 

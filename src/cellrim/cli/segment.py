@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from cellrim.core.channels import Channel
     from cellrim.core.stack import Projection
     from cellrim.io.images import PixelSize
-    from cellrim.prediction.batch import Existing, Plan, Report
+    from cellrim.prediction.batch import Report
     from cellrim.prediction.records import Record
+    from cellrim.prediction.request import Existing, Plan
     from cellrim.prediction.single import SinglePlan, Summary
     from cellrim.prediction.streamed import Team
     from cellrim.prediction.targets import Target
@@ -269,9 +270,10 @@ def _plan(
     threads: int | None,
 ) -> tuple[Plan | SinglePlan, Team]:
     """Check everything that can be checked before the first image."""
-    from cellrim.prediction.batch import Request, plan_run
+    from cellrim.prediction.batch import plan_run
     from cellrim.prediction.inputs import find_jobs
     from cellrim.prediction.large import Model
+    from cellrim.prediction.request import Request
     from cellrim.prediction.single import is_label_file, plan_single
     from cellrim.prediction.streamed import Team
 

@@ -7,9 +7,9 @@ comes from exactly one tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -168,3 +168,10 @@ def stitch(
         core_y, core_x = tile.core
         maps[:, core_y, core_x] = run(read_tile(image, tile))[:, inner_y, inner_x]
     return maps
+
+
+def windows(shape: tuple[int, int], edge: int) -> Iterator[tuple[slice, slice]]:
+    """Cut an image into squares of this edge, row by row."""
+    height, width = shape
+    for y, x in product(range(0, height, edge), range(0, width, edge)):
+        yield slice(y, min(y + edge, height)), slice(x, min(x + edge, width))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.core.tiles import windows
 from cellrim.io.atomic import atomic_path
-from cellrim.io.regions import windows
 
 
 @dataclass(frozen=True, slots=True)

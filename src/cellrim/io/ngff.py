@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.image import image_from_array
+from cellrim.core.tiles import windows
 from cellrim.errors import ImageReadError, MissingExtraError, OutputError
 from cellrim.io.images import open_stack
 from cellrim.io.levels import Level
-from cellrim.io.regions import one_plane, unreadable, windows
+from cellrim.io.region_readers import one_plane, unreadable
 from cellrim.io.sources import to_yxc
 from cellrim.io.zarrs import zarr_source
 

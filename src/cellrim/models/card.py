@@ -135,7 +135,8 @@ class ModelCard(BaseModel):
         """
         if min_confidence is None:
             return self.decode
-        raw = self.calibration.undo(min_confidence) if min_confidence > 0 else 0.0
+        inside = 0 < min_confidence < 1  # the logit has no ends
+        raw = self.calibration.undo(min_confidence) if inside else min_confidence
         return replace(self.decode, min_confidence=raw)
 
 

@@ -13,143 +13,39 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 from cellrim._version import __version__
-from cellrim.core.channels import Channel, channel_indices
+from cellrim.core.channels import channel_indices
 from cellrim.core.image import Image
-from cellrim.core.stack import Index, Projection, Stack
+from cellrim.core.stack import Index, Stack
 from cellrim.errors import CellrimError, InputError, UsageError
-from cellrim.io.images import PixelSize, collapse_grey, open_stack
-from cellrim.io.sources import check_asked_axes, check_pixel_size
+from cellrim.io.images import collapse_grey, open_stack
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
 from cellrim.measure import summarise
 from cellrim.measure.quality import flags
 from cellrim.measure.tracks import LinkOptions
-from cellrim.prediction.inputs import DEFAULT_SAVE, OUTPUT_ENDINGS, Job
+from cellrim.prediction.inputs import Job
 from cellrim.prediction.records import (
     LINES_NAME,
     RUN_NAME,
-    Fingerprint,
     Record,
     append_record,
+    fingerprint_of,
     finish,
     read_records,
     remove,
     start_lines,
 )
 from cellrim.prediction.report import append_kept, keep, start_kept, write_report
+from cellrim.prediction.request import Existing, Plan, Request
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
 from cellrim.prediction.streamed import Team, do_jobs
 from cellrim.prediction.tables import check_formats, check_kinds, remove_tables, write_tables
-from cellrim.prediction.targets import TARGETS, Target, segment_target
-
-Existing = Literal["refuse", "resume", "overwrite"]
-"""What to do with results that are there already."""
+from cellrim.prediction.targets import segment_target
 
 _PACKAGES = ("numpy", "scipy", "scikit-image", "tifffile", "imagecodecs", "onnxruntime")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked for, the same for every image of a run.
-
-    Parameters
-    ----------
-    diameter
-        Typical cell diameter in pixels; estimated for each image where None.
-    channels
-        Channels to use, by number or name; all where None.
-    save
-        Kinds of results: keys of :data:`~cellrim.prediction.inputs.OUTPUT_ENDINGS`.
-    min_confidence
-        Cells of a lower confidence are left out, 0..1; the model card's where None.
-    parquet
-        Whether the tables of the run are written as Parquet too.
-    axes, pixel_size
-        As for :func:`~cellrim.io.images.read_image`.
-    project
-        How the slices of a stack become one plane; each is segmented where None.
-    track
-        Whether cells are linked over time.
-    target, nucleus
-        As for :func:`~cellrim.prediction.targets.segment_target`; the channel also by its name.
-    accurate
-        Whether the segmenter is an accurate one, which takes whole images only.
-    report
-        Whether to write ``report.html``; it changes no result.
-
-    Raises
-    ------
-    UsageError
-        If a value cannot work with any image.
-    """
-
-    diameter: float | None = None
-    channels: tuple[Channel, ...] | None = None
-    save: tuple[str, ...] = DEFAULT_SAVE
-    min_confidence: float | None = None
-    axes: str | None = None
-    pixel_size: PixelSize = "read"
-    project: Projection | None = None
-    track: bool = False
-    target: Target | None = None
-    nucleus: Channel | None = None
-    accurate: bool = False
-    parquet: bool = False
-    report: bool = False
-
-    def __post_init__(self) -> None:
-        self._check_target()
-        if self.diameter is not None and not 0 < self.diameter < float("inf"):
-            raise UsageError(f"Expected a diameter above 0 pixels, but got {self.diameter}.")
-        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise UsageError(
-                f"Expected a minimal confidence from 0 to 1, but got {self.min_confidence}."
-            )
-        if self.channels is not None and not _are_channels(self.channels):
-            raise UsageError(
-                "Expected one to three different channels, by name or by number from 0 on, but "
-                f"got {list(self.channels)}."
-            )
-        self._check_stack_options()
-        unknown = [kind for kind in self.save if kind not in OUTPUT_ENDINGS]
-        if unknown or not self.save:
-            raise UsageError(
-                f"Expected what to save out of {', '.join(OUTPUT_ENDINGS)}, but got "
-                f"{', '.join(unknown) or 'nothing'}."
-            )
-
-    def _check_stack_options(self) -> None:
-        if self.axes is not None:
-            check_asked_axes(self.axes)
-        if self.project not in (None, "max"):
-            raise UsageError(f"Expected the projection max, but got {self.project!r}.")
-        if not isinstance(self.pixel_size, str):
-            check_pixel_size(self.pixel_size)
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Kinds of results that are written: for both targets, two label images instead of one."""
-        paired = self.target == "both" and "labels" in self.save
-        return (*self.save, "nuclei") if paired else self.save
-
-    def _check_target(self) -> None:
-        if self.target is not None and self.target not in TARGETS:
-            raise UsageError(
-                f"Expected a target out of {', '.join(TARGETS)}, but got {self.target!r}."
-            )
-        if self.nucleus is None:
-            return
-        if self.target not in ("nuclei", "both"):
-            raise UsageError(
-                "Expected the target nuclei or both where the nuclear channel is given, but got "
-                f"{self.target or 'no target'}."
-            )
-        if isinstance(self.nucleus, int) and self.nucleus < 0:
-            raise UsageError(f"Expected a channel number from 0 on, but got {self.nucleus}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +60,6 @@ class Report:
     def failed(self) -> tuple[Record, ...]:
         """Records of images without results."""
         return tuple(r for r in self.records if r.status == "failed")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A run that has been checked and can start: what to do, and what is done already.
-
-    ``images`` is how many images the run has where ``jobs`` does not say it.
-    """
-
-    jobs: tuple[Job, ...]
-    out: Path
-    request: Request
-    segmenter: Segmenter
-    done: Mapping[str, Record]
-    images: int = 0
 
 
 def plan_run(
@@ -435,17 +316,6 @@ def _is_done(record: Record, job: Job, out: Path, asked: str) -> bool:
         return False
 
 
-def fingerprint_of(source: Path, asked: str) -> Fingerprint:
-    """Size and time of a file, or of all files of an image that is a folder."""
-    files = [p for p in source.rglob("*") if p.is_file()] if source.is_dir() else [source]
-    about = [file.stat() for file in files]
-    return Fingerprint(
-        size=sum(a.st_size for a in about),
-        modified_ns=max((a.st_mtime_ns for a in about), default=0),
-        request=asked,
-    )
-
-
 def _request_hash(segmenter: Segmenter, request: Request) -> str:
     """Identify all that results depend on besides the image."""
     parts = {
@@ -497,8 +367,3 @@ def _version_of(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _are_channels(channels: tuple[Channel, ...]) -> bool:
-    negative = any(isinstance(c, int) and c < 0 for c in channels)
-    return 1 <= len(channels) <= 3 and not negative and len(set(channels)) == len(channels)

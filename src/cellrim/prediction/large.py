@@ -26,16 +26,18 @@ from cellrim.core.channels import Channel, channel_indices
 from cellrim.core.labels import Labels, halve
 from cellrim.core.normalise import IntensityRange, grid_step, range_of
 from cellrim.core.resize import scaled_shape
-from cellrim.core.tiles import Tile, plan_tiles
+from cellrim.core.tiles import Tile, plan_tiles, windows
 from cellrim.errors import InputError, OutputError, UsageError
 from cellrim.io.levels import Level, write_tiff_labels
 from cellrim.io.ngff import MARKERS, write_ngff_labels
-from cellrim.io.regions import RegionImage, open_regions, windows
+from cellrim.io.region_readers import RegionImage
+from cellrim.io.regions import open_regions
 from cellrim.models.card import ModelCard
 from cellrim.prediction.large_image import LargeImage
+from cellrim.prediction.loading import load_model
 from cellrim.prediction.rescale import Taps, labels_at, taps
 from cellrim.prediction.scale import Part
-from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter, load_model, without_hot_pixels
+from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter, without_hot_pixels
 from cellrim.prediction.store import LargePlan, Store, remove_tree
 from cellrim.prediction.workers import Alone, Workers
 from cellrim.representation.blocks import BlockSummary, Joined, decode_block, join_blocks
@@ -65,7 +67,7 @@ class Model:
     name
         An embedded model's name, or the folder of a trained one.
     threads, tile_size, accurate
-        As for :func:`~cellrim.prediction.segmenter.load_model`.
+        As for :func:`~cellrim.prediction.loading.load_model`.
     """
 
     name: str | Path = "general"

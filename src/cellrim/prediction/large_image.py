@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cellrim.core.normalise import IntensityRange, normalise
 from cellrim.core.resize import resize_window
 from cellrim.core.tiles import reflected
-from cellrim.io.regions import RegionImage
+from cellrim.io.region_readers import RegionImage
 from cellrim.prediction.scale import Part
 
 # Pixels of the image that are floats at one time: bounds the memory where cells are large.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels, relabel
+from cellrim.core.tiles import windows
 from cellrim.io.levels import Level
-from cellrim.io.regions import windows
 from cellrim.measure.cells import CellTable, measure_cells
 from cellrim.prediction.large import LargeResult
 

@@ -158,3 +158,14 @@ def _finished_lines(path: Path) -> list[str]:
         return [json.dumps(record) for record in files]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def fingerprint_of(source: Path, asked: str) -> Fingerprint:
+    """Size and time of a file, or of all files of an image that is a folder."""
+    files = [p for p in source.rglob("*") if p.is_file()] if source.is_dir() else [source]
+    about = [file.stat() for file in files]
+    return Fingerprint(
+        size=sum(a.st_size for a in about),
+        modified_ns=max((a.st_mtime_ns for a in about), default=0),
+        request=asked,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,9 +14,8 @@ from cellrim.core.normalise import NETWORK_CHANNELS, measure_range, normalise, t
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.core.tiles import plan_tiles, stitch
 from cellrim.errors import InputError
-from cellrim.models.backend import Backend, OnnxBackend
+from cellrim.models.backend import Backend
 from cellrim.models.card import ModelCard
-from cellrim.models.registry import find_model
 from cellrim.prediction.certainty import certainty_of
 from cellrim.prediction.nucleus_channel import arrange_channels
 from cellrim.prediction.rescale import labels_at_size
@@ -235,45 +233,6 @@ def without_hot_pixels(
     """
     least = math.ceil(LEAST_PIXELS * math.prod(shape) / math.prod(of))
     return replace(options, min_area=max(options.min_area, least))
-
-
-def load_model(
-    name: str | Path = "general",
-    *,
-    threads: int | None = None,
-    tile_size: int = DEFAULT_TILE,
-    accurate: bool = False,
-) -> Segmenter:
-    """Load a model.
-
-    Parameters
-    ----------
-    name
-        An embedded model's name, or the folder of a trained one.
-    threads
-        Threads to use; one per CPU where left out.
-    tile_size
-        Edge of a tile at the network's scale.
-    accurate
-        Average the maps of eight orientations and two scales
-        (:class:`~cellrim.prediction.accurate.AccurateSegmenter`) instead of one look.
-
-    Returns
-    -------
-    Segmenter
-
-    Raises
-    ------
-    ModelError
-        If there is no such model, or it is damaged.
-    """
-    folder = find_model(name)
-    backend = OnnxBackend(folder.path, folder.card, threads=threads)
-    if accurate:
-        from cellrim.prediction.accurate import AccurateSegmenter
-
-        return AccurateSegmenter(backend, folder.card, tile_size=tile_size)
-    return Segmenter(backend, folder.card, tile_size=tile_size)
 
 
 def as_image(image: Image | ArrayLike, *, axes: str | None = None) -> Image:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cellrim._version import __version__
 from cellrim.core.channels import Channel
@@ -25,14 +24,12 @@ from cellrim.prediction.large import (
     segment_large,
 )
 from cellrim.prediction.large_tables import save_cells, save_preview
+from cellrim.prediction.request import Request
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.store import Store, remove_tree
 from cellrim.prediction.tables import STREAMED_KINDS
 from cellrim.prediction.workers import Workers
 from cellrim.representation.flow import DecodeOptions
-
-if TYPE_CHECKING:
-    from cellrim.prediction.batch import Request
 
 LABEL_ENDINGS = (".ome.zarr", ".zarr", ".ome.tiff", ".ome.tif", ".tiff", ".tif")
 """An output with one of these endings is a label file, any other a folder."""

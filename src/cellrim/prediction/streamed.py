@@ -7,22 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cellrim.errors import CellrimError, ClusterError
 from cellrim.prediction.inputs import Job
 from cellrim.prediction.large import LargeResult, Report, segment_large
-from cellrim.prediction.records import Record, remove
+from cellrim.prediction.records import Record, fingerprint_of, remove
+from cellrim.prediction.request import Plan, Request
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.single import is_streamed, save_tables
 from cellrim.prediction.store import Store
 from cellrim.prediction.tables import STREAMED_KINDS, check_kinds
 from cellrim.prediction.workers import Workers
 
-if TYPE_CHECKING:
-    from cellrim.prediction.batch import Plan, Request
-
-Do = Callable[[Job, "Plan", str], Record]
+Do = Callable[[Job, Plan, str], Record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +93,6 @@ class _Elsewhere:
 @lru_cache(maxsize=1)
 def _plan_elsewhere(elsewhere: _Elsewhere) -> Plan:
     """Keep the model loaded between the jobs of one process."""
-    from cellrim.prediction.batch import Plan
-
     return Plan((), elsewhere.out, elsewhere.request, elsewhere.load(), {}, elsewhere.images)
 
 
@@ -107,8 +102,6 @@ def _do_elsewhere(elsewhere: _Elsewhere, job: Job) -> Record:
 
 def _do_streamed(job: Job, plan: Plan, asked: str, team: Team) -> Record:
     """Segment an image block by block; unfinished results are kept where it fails."""
-    from cellrim.prediction.batch import fingerprint_of
-
     outputs = job.outputs(plan.out)
     record = Record(
         source=str(job.source.absolute()), target=job.target.as_posix(), status="failed"

@@ -9,7 +9,8 @@ from pathlib import Path
 from cellrim.errors import ModelError
 from cellrim.models.card import ModelCard
 from cellrim.models.registry import embedded_models, find_model
-from cellrim.prediction.segmenter import Segmenter, load_model
+from cellrim.prediction.loading import load_model
+from cellrim.prediction.segmenter import Segmenter
 
 _MOST_LOADED = 4
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cellrim.errors import ImageReadError
 from cellrim.io.extent import read_extent
 from cellrim.io.images import read_image
-from cellrim.prediction.batch import Request as Asked
+from cellrim.prediction.request import Request as Asked
 from cellrim.prediction.result import Result
 from cellrim.prediction.scale import LARGEST_SCALE
 from cellrim.server.forms import DEFAULT_FORM, DEFAULT_FORMS, FORMS

@@ -1,0 +1,46 @@
+"""From a model's name to a segmenter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cellrim.models.backend import OnnxBackend
+from cellrim.models.registry import find_model
+from cellrim.prediction.accurate import AccurateSegmenter
+from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
+
+
+def load_model(
+    name: str | Path = "general",
+    *,
+    threads: int | None = None,
+    tile_size: int = DEFAULT_TILE,
+    accurate: bool = False,
+) -> Segmenter:
+    """Load a model.
+
+    Parameters
+    ----------
+    name
+        An embedded model's name, or the folder of a trained one.
+    threads
+        Threads to use; one per CPU where left out.
+    tile_size
+        Edge of a tile at the network's scale.
+    accurate
+        Average the maps of eight orientations and two scales
+        (:class:`~cellrim.prediction.accurate.AccurateSegmenter`) instead of one look.
+
+    Returns
+    -------
+    Segmenter
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it is damaged.
+    """
+    folder = find_model(name)
+    backend = OnnxBackend(folder.path, folder.card, threads=threads)
+    kind = AccurateSegmenter if accurate else Segmenter
+    return kind(backend, folder.card, tile_size=tile_size)
