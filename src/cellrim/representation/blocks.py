@@ -273,7 +273,7 @@ def _near_sinks(
     )
     if len(at) == 0:
         return owner, owner
-    from scipy.spatial import cKDTree  # its linear algebra starts threads when imported
+    from scipy.spatial import cKDTree  # takes a while to import
 
     pairs = cKDTree(at).query_pairs(2 * radius + 1 + 0.5, p=np.inf, output_type="ndarray")
     close = _close_offsets(radius)

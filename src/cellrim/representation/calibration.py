@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 # Confidences are kept this far from 0 and 1, where the logit is infinite.
 _EDGE = 1e-4
@@ -32,7 +31,7 @@ class Calibration:
 
     def apply(self, confidence: ArrayLike) -> NDArray[np.float64]:
         """Return the chance to be right of cells with a raw confidence (n,), 0..1."""
-        chance: NDArray[np.float64] = special.expit(self.slope * logit(confidence) + self.offset)
+        chance: NDArray[np.float64] = _sigmoid(self.slope * logit(confidence) + self.offset)
         return chance
 
     def undo(self, chance: float) -> float:
@@ -43,11 +42,17 @@ class Calibration:
         >>> round(Calibration(2.0, 0.5).undo(float(Calibration(2.0, 0.5).apply([0.3])[0])), 6)
         0.3
         """
-        return float(special.expit((float(logit(chance)) - self.offset) / self.slope))
+        return float(_sigmoid((logit(chance) - self.offset) / self.slope))
 
 
 def logit(confidence: ArrayLike) -> NDArray[np.float64]:
     """Return log(p / (1 - p)) of confidences, 0..1, finite at the ends too."""
     inside = np.clip(np.asarray(confidence, np.float64), _EDGE, 1 - _EDGE)
-    result: NDArray[np.float64] = special.logit(inside)
+    result: NDArray[np.float64] = np.log(inside) - np.log1p(-inside)
+    return result
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 / (1 + exp(-x)), written so that nothing overflows."""
+    result: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * x))
     return result
