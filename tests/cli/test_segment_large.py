@@ -144,7 +144,8 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, tiny_model):
 def test_importing_changes_nobodys_threads():
     # SciPy starts the threads of its linear algebra when it is imported, by whomever.
     code = (
-        "import os, numpy, scipy.ndimage; before = dict(os.environ), len(os.listdir('/proc/self/task'))\n"
+        "import os, numpy, scipy.ndimage\n"
+        "before = dict(os.environ), len(os.listdir('/proc/self/task'))\n"
         "import cellrim, cellrim.prediction.single, cellrim.prediction.workers\n"
         "assert (dict(os.environ), len(os.listdir('/proc/self/task'))) == before"
     )
