@@ -293,7 +293,8 @@ def _charts(records: Sequence[Record], kept: Mapping[str, Kept]) -> list[Section
     charts = [_pooled([(k.diameters, k.cells) for k in those], label="diameter of the cells, px")]
     for name in dict.fromkeys(name for k in those for name in k.intensities):
         pairs = [(k.intensities.get(name, ()), k.cells) for k in those]
-        charts.append(_pooled(pairs, label=f"mean intensity of the cells, {name}"))
+        if len({value for values, _ in pairs for value in values}) > 1:  # else an empty channel
+            charts.append(_pooled(pairs, label=f"mean intensity of the cells, {name}"))
     if len(those) > 1:
         counts = np.array([k.cells for k in those], float)
         charts.append(histogram(counts, np.ones(len(counts)), label="cells per image"))
