@@ -132,6 +132,11 @@ def wait_for_count(page, text):
     expect(page.locator("#count")).to_have_text(text, timeout=SECONDS)
 
 
+def settle(page):
+    """Let the page lay out and draw what it has."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 200)))")
+
+
 def wait_for_bad(page, count):
     from playwright.sync_api import expect
 
@@ -201,18 +206,21 @@ def test_drop_segment_correct_download(page, png, field, tmp_path):
 
 @pytest.mark.timeout(400)
 def test_select_table_keyboard_and_sliders(page, png, field):
+    from playwright.sync_api import expect
+
     drop(page, "cells.png", png)
     wait_for_count(page, "20")
+    settle(page)
     page.mouse.click(*at(page, field.shape, 36, 12))
     chosen = page.locator('#table .line[aria-selected="true"]')
     chosen.wait_for()
-    assert chosen.locator("span").first.inner_text() == "2"
+    expect(chosen.locator("span").first).to_have_text("2")
     page.mouse.move(*at(page, field.shape, 60, 12))
     page.wait_for_selector("#tip:not([hidden])")
     assert page.inner_text("#tip b") == "Cell 3"
     # The keyboard alone: next cell, delete, undo.
     page.keyboard.press("n")
-    assert chosen.locator("span").first.inner_text() == "3"
+    expect(chosen.locator("span").first).to_have_text("3")
     page.keyboard.press("Delete")
     wait_for_count(page, "19")
     page.keyboard.press("Control+z")
@@ -239,6 +247,8 @@ def test_select_table_keyboard_and_sliders(page, png, field):
 
 @pytest.mark.timeout(400)
 def test_a_bad_file_says_so_and_the_others_go_on(page, png):
+    from playwright.sync_api import expect
+
     drop(page, "broken.png", png[:100])
     drop(page, "notes.txt", b"no image at all")
     drop(page, "good.png", png)
@@ -248,7 +258,7 @@ def test_a_bad_file_says_so_and_the_others_go_on(page, png):
     told = page.locator("#images .what.bad").all_inner_texts()
     assert any("notes.txt" in text and "expected a PNG" in text for text in told)
     page.click("#overview-button")
-    assert page.locator("#overview tbody tr").count() == 3
+    expect(page.locator("#overview tbody tr")).to_have_count(3)
 
 
 @pytest.mark.timeout(400)

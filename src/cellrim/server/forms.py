@@ -12,9 +12,7 @@ import numpy as np
 
 from cellrim.errors import InputError
 from cellrim.io.atomic import atomic_path
-from cellrim.io.coco import segmentation_of_counts
 from cellrim.io.overlay import write_png
-from cellrim.io.rle import encode_coco_labels
 from cellrim.prediction.result import Result
 from cellrim.server.problems import ApiError
 
@@ -85,36 +83,14 @@ def _write_cells_json(result: Result, path: Path) -> None:
     )
 
 
-def _write_coco(result: Result, path: Path, name: str = "image") -> None:
-    height, width = result.labels.shape
-    counts = encode_coco_labels(result.labels)
-    columns = result.cells.columns
-    names = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1", "area")
-    y0, x0, y1, x1, areas = (columns[name].astype(int).tolist() for name in names)
-    sure = result.confidence.tolist()
-    annotations = [
-        {
-            "id": number,
-            "image_id": 1,
-            "category_id": 1,
-            "iscrowd": 0,
-            "bbox": [left, top, right - left, bottom - top],
-            "area": area,
-            "score": score,
-            "segmentation": segmentation_of_counts(runs, (height, width)),
-        }
-        for number, (top, left, bottom, right, runs, area, score) in enumerate(
-            zip(y0, x0, y1, x1, counts, areas, sure, strict=True), start=1
-        )
-    ]
-    _write_json(
-        path,
-        {
-            "images": [{"id": 1, "file_name": name, "height": height, "width": width}],
-            "categories": [{"id": 1, "name": "cell"}],
-            "annotations": annotations,
-        },
-    )
+def _export(kind: str) -> Writer:
+    """Write by the format of that kind in :mod:`cellrim.io.exports`; COCO names whole files."""
+
+    def writer(result: Result, path: Path, name: str = "image") -> None:
+        short = Path(name).stem or name
+        result.save(kind, path, name=name if kind == "coco" else short)
+
+    return writer
 
 
 def _plain(values: np.ndarray[Any, Any]) -> list[Any]:
@@ -151,7 +127,15 @@ FORMS: dict[str, Form] = {
         "the image with outlines, for the eye",
         _nameless(Result.save_overlay),
     ),
-    "coco": Form("application/json", "_coco.json", "COCO with run lengths", _write_coco),
+    "coco": Form("application/json", "_coco.json", "COCO with run lengths", _export("coco")),
+    "geojson": Form(
+        "application/geo+json", "_cells.geojson", "polygons for QuPath", _export("geojson")
+    ),
+    "rois": Form("application/zip", "_rois.zip", "ImageJ ROIs for Fiji", _export("rois")),
+    "outlines": Form("image/svg+xml", "_outlines.svg", "outlines as SVG", _export("outlines")),
+    "ome-tiff": Form(
+        "image/tiff", "_labels.ome.tif", "labels with the pixel size", _export("ome-tiff")
+    ),
 }
 """By the names that clients use. The first of a media type is what ``Accept`` gets."""
 
