@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import image_from_array
 from cellrim.core.tiles import windows
-from cellrim.errors import ImageReadError, MissingExtraError, OutputError
+from cellrim.errors import ImageReadError, OutputError
 from cellrim.io.images import open_stack
 from cellrim.io.levels import Level
 from cellrim.io.region_readers import one_plane, unreadable
 from cellrim.io.sources import to_yxc
-from cellrim.io.zarrs import zarr_source
-
-MARKERS = (".zgroup", ".zattrs", ".zarray", "zarr.json")
-"""Files by which a folder is known to be zarr."""
+from cellrim.io.zarrs import require_zarr, zarr_source
 
 _VERSION = "0.4"
 
@@ -138,18 +135,3 @@ def _label_metadata(
         ],
         "image-label": {"version": _VERSION},
     }
-
-
-def require_zarr() -> Any:
-    """Import zarr.
-
-    Raises
-    ------
-    MissingExtraError
-        If it is not installed.
-    """
-    try:
-        import zarr
-    except ImportError:
-        raise MissingExtraError("OME-Zarr", "big") from None
-    return zarr

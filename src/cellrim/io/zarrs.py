@@ -19,14 +19,16 @@ from cellrim.io.sources import (
     square_pixel,
 )
 
-_MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+"""Files by which a folder is known to be zarr."""
+
 # Versions before 0.4 name no axes: these are all there may be, in this order.
 _OLD_AXES = "TCZYX"
 
 
 def is_zarr(path: Path) -> bool:
     """Whether a path is a folder that holds a zarr group or array."""
-    return path.is_dir() and any((path / name).is_file() for name in _MARKERS)
+    return path.is_dir() and any((path / name).is_file() for name in MARKERS)
 
 
 def zarr_source(path: Path, *, axes: str | None = None, calibrated: bool = True) -> Source:
@@ -48,10 +50,7 @@ def zarr_source(path: Path, *, axes: str | None = None, calibrated: bool = True)
     ImageReadError
         If the folder is no OME-Zarr image, or its metadata contradict the array.
     """
-    try:
-        import zarr
-    except ImportError as error:
-        raise MissingExtraError("Reading OME-Zarr", "big") from error
+    zarr = require_zarr()
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
         raise ImageReadError(
@@ -158,3 +157,18 @@ def _calibration(path: Path, image: Mapping[str, Any], axes: str) -> Calibration
     y, x, z = (micrometres(*step[a]) if a in step else None for a in "YXZ")
     time = seconds(*step["T"]) if "T" in step else None
     return Calibration(square_pixel(path, y, x), positive(z), positive(time))
+
+
+def require_zarr() -> Any:
+    """Import zarr.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed.
+    """
+    try:
+        import zarr
+    except ImportError:
+        raise MissingExtraError("OME-Zarr", "big") from None
+    return zarr

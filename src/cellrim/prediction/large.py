@@ -29,9 +29,10 @@ from cellrim.core.resize import scaled_shape
 from cellrim.core.tiles import Tile, plan_tiles, windows
 from cellrim.errors import InputError, OutputError, UsageError
 from cellrim.io.levels import Level, write_tiff_labels
-from cellrim.io.ngff import MARKERS, write_ngff_labels
+from cellrim.io.ngff import write_ngff_labels
 from cellrim.io.region_readers import RegionImage
 from cellrim.io.regions import open_regions
+from cellrim.io.zarrs import MARKERS
 from cellrim.models.card import ModelCard
 from cellrim.prediction.large_image import LargeImage
 from cellrim.prediction.loading import load_model

@@ -13,8 +13,8 @@ from cellrim.core.channels import Channel
 from cellrim.errors import UsageError
 from cellrim.io.atomic import atomic_path
 from cellrim.io.images import is_zarr
-from cellrim.io.ngff import require_zarr
 from cellrim.io.regions import image_size
+from cellrim.io.zarrs import require_zarr
 from cellrim.prediction.large import (
     STREAMED_PIXELS,
     LargeResult,

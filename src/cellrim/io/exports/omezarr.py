@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from cellrim.core.image import Image
 from cellrim.core.labels import as_labels
 from cellrim.core.normalise import measure_range
-from cellrim.errors import ImageReadError, InputError, MissingExtraError
+from cellrim.errors import ImageReadError, InputError
 from cellrim.io.atomic import atomic_folder
 from cellrim.io.exports.base import CellSet, Format, ShapeOf, stored
+from cellrim.io.zarrs import require_zarr
 
 _VERSION = "0.4"
 _LABELS = "cells"
@@ -29,7 +30,7 @@ _COLOURS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF"
 
 
 def _write(path: Path, cells: CellSet) -> None:
-    zarr = _zarr()
+    zarr = require_zarr()
     with atomic_folder(path) as partial:
         root = zarr.open_group(store=str(partial), mode="w", zarr_format=2)
         group = root
@@ -46,7 +47,7 @@ def _write(path: Path, cells: CellSet) -> None:
 
 
 def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
-    zarr = _zarr()
+    zarr = require_zarr()
     try:
         root = zarr.open_group(store=str(path), mode="r")
         group = _label_group(root)
@@ -67,14 +68,6 @@ def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
             f"Cannot use {path}: expected one plane of labels, but got shape {pixels.shape}."
         ) from error
     yield CellSet(FORMAT.name_of(path), labels, pixel_size=size)
-
-
-def _zarr() -> Any:
-    try:
-        import zarr
-    except ImportError as error:
-        raise MissingExtraError("OME-Zarr", "big") from error
-    return zarr
 
 
 def _label_group(root: Any) -> Any:
