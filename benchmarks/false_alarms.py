@@ -3,7 +3,7 @@
 Usage: CELLRIM_DATA=path/to/data python benchmarks/false_alarms.py [MODEL] [--per-set N]
 
 Real background is cut from the held-back images of those sets of recipes/general.toml in which
-every cell is annotated: the largest squares without a cell, and a margin of 8 pixels from any.
+every cell is annotated (``complete``): the largest squares without a cell, 8 pixels from any.
 Prints the cells found in each and per megapixel. Needs the ``train`` extra for the recipe's split.
 """
 
@@ -20,18 +20,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cellrim.core.image import Image, image_from_array
-from cellrim.core.labels import Labels
 from cellrim.datasets.base import Sample
 from cellrim.prediction import Segmenter, load_model
+from cellrim.training.background import background_crops
 from cellrim.training.prepare import find_samples
 from cellrim.training.recipe import load_recipe
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "general.toml"
-# Sets in which every cell is annotated; mixed and usiigaci leave some out, BBBC041 too.
-COMPLETE = ("bbbc009", "bbbc030", "kc167", "dsb2018 fluorescence-nuclei", "dsb2018 histology")
-MARGIN = 8
-LEAST_EDGE = 64
-MOST_PER_IMAGE = 4
 
 
 def main() -> None:
@@ -80,39 +75,19 @@ def synthetic(rng: np.random.Generator, edge: int = 384) -> dict[str, list[Image
 
 
 def held_back(root: Path, per_set: int) -> dict[str, list[Sample]]:
-    found, _ = find_samples(load_recipe(RECIPE), root)
+    recipe = load_recipe(RECIPE)
+    found, _ = find_samples(recipe, root)
     sets: dict[str, list[Sample]] = defaultdict(list)
-    for s in (s for _, part, s in found if part == "validation"):
-        for name in COMPLETE:
-            if name in (s.dataset, f"{s.dataset} {s.modality}") and len(sets[name]) < per_set:
-                sets[name].append(s)
+    for source, part, s in found:
+        name = " ".join((s.dataset, *recipe.data[source].only))
+        if part == "validation" and recipe.data[source].complete and len(sets[name]) < per_set:
+            sets[name].append(s)
     return dict(sorted(sets.items()))
 
 
 def sample_crops(sample: Sample) -> Iterator[Image]:
     assert sample.read_truth is not None
-    image, truth = sample.read_image(), sample.read_truth()
-    occupied = truth.labels > 0 if truth.ignore is None else (truth.labels > 0) | truth.ignore
-    for rows, columns in empty_squares(occupied):
-        pixels = np.ascontiguousarray(image.pixels[rows, columns])
-        yield Image(pixels, image.channels, image.pixel_size)
-
-
-def empty_squares(occupied: Labels | NDArray[np.bool_]) -> list[tuple[slice, slice]]:
-    """Largest squares without an occupied pixel, a margin apart from any, not overlapping."""
-    taken = ndimage.binary_dilation(occupied, np.ones((3, 3), bool), iterations=MARGIN)
-    squares = []
-    for _ in range(MOST_PER_IMAGE):
-        # The chessboard distance d at a pixel: the square of edge 2d - 1 around it is free.
-        free = ndimage.distance_transform_cdt(np.pad(~taken, 1), "chessboard")[1:-1, 1:-1]
-        y, x = np.unravel_index(int(free.argmax()), free.shape)
-        reach = int(free[y, x]) - 1
-        if 2 * reach + 1 < LEAST_EDGE:
-            break
-        square = slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1)
-        taken[square] = True
-        squares.append(square)
-    return squares
+    yield from background_crops(sample.read_image(), sample.read_truth())
 
 
 def show(name: str, model: Segmenter, images: list[Image]) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Trials: networks trained alike for so many minutes, and scored alike at the true diameter.
+"""Trials: networks trained alike for so many minutes or patches, scored at the true diameter.
 
 A trial is the product's own training loop with another network, another loss or other targets.
 Everything of a trial lies in its own folder; a trial whose result is there is not repeated, and
@@ -36,6 +36,7 @@ RESULT = "result.json"
 METRICS = ("ap50", "ap75", "ap90", "map")
 # Epochs are the product's; a trial has none.
 _NEVER = 10**12
+_MINUTES = 10.0
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -43,7 +44,8 @@ _SECONDS_BETWEEN_LINES = 30.0
 class Settings:
     """What must be equal for two trials to be compared."""
 
-    minutes: float
+    minutes: float | None
+    patches: int | None
     seed: int
     batch: int
     device: str
@@ -64,7 +66,10 @@ def add_arguments(parser: Any) -> None:
     """Options that all trials take."""
     parser.add_argument("--packed", type=Path, required=True, help="data from train --pack-only")
     parser.add_argument("--out", type=Path, required=True, help="folder of the trials")
-    parser.add_argument("--minutes", type=float, default=10.0, help="training of each trial")
+    parser.add_argument("--minutes", type=float, help="training of each trial; 10")
+    parser.add_argument(
+        "--patches", type=int, help="patches of each trial instead, which a busy machine keeps fair"
+    )
     parser.add_argument("--only", default="", help="names, separated by commas")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
@@ -76,24 +81,40 @@ def add_arguments(parser: Any) -> None:
 def settings_of(options: Any) -> Settings:
     """Return what decides the outcome."""
     return Settings(
-        options.minutes, options.seed, options.batch, options.device, options.images_per_set
+        _minutes_of(options),
+        options.patches,
+        options.seed,
+        options.batch,
+        options.device,
+        options.images_per_set,
     )
+
+
+def _minutes_of(options: Any) -> float | None:
+    return None if options.patches else options.minutes or _MINUTES
 
 
 def recipe_of(options: Any) -> tuple[Recipe, Index]:
     """The default recipe with the options' seed and batch, and its packed data."""
     recipe = load_recipe(RECIPE)
     training = recipe.training.model_copy(
-        update={"seed": options.seed, "batch": options.batch, "patches": _NEVER}
+        update={
+            "seed": options.seed,
+            "batch": options.batch,
+            "patches": options.patches or _NEVER,
+        }
     )
     validation = recipe.validation.model_copy(update={"every": _NEVER})
+    # Background is packed for the product's representation only.
+    augmentation = recipe.augmentation.model_copy(update={"background": 0.0})
     index = read_index(options.packed)
     if index is None or index.data_key != recipe.data_key():
         raise SystemExit(
             f"Expected data of {RECIPE.name} in {options.packed}: pack it with "
             "cellrim train --pack-only."
         )
-    return recipe.model_copy(update={"training": training, "validation": validation}), index
+    changed = {"training": training, "validation": validation, "augmentation": augmentation}
+    return recipe.model_copy(update=changed), index
 
 
 def chosen(known: dict[str, Any], only: str) -> dict[str, Any]:
@@ -127,8 +148,9 @@ class _Live:
 
 
 def limits_of(options: Any) -> Limits:
-    """Train for the minutes asked for, the schedule ending with them."""
-    return Limits(anneal_minutes=options.minutes, device=options.device, workers=options.workers)
+    """Train for the minutes or patches asked for, the schedule ending with them."""
+    minutes = _minutes_of(options)
+    return Limits(anneal_minutes=minutes, device=options.device, workers=options.workers)
 
 
 def train(trainer: Trainer, folder: Path) -> None:

@@ -24,17 +24,22 @@ def vary(
     Parameters
     ----------
     image
-        float32, axes ``YXC`` with three channels, mostly within 0..1. A grey image has three equal
-        channels and keeps them equal.
+        float32, axes ``YXC``, mostly within 0..1: one channel where the image is grey, else three.
     settings
         How often each variation is applied.
     rng
         The generator that decides.
     nucleus
         The channel that may be dropped, where the image has one.
+
+    Returns
+    -------
+    ndarray
+        float32, axes ``YXC``, three channels, equal where the image is grey.
     """
-    grey = bool((image[:, :, 1:] == image[:, :, :1]).all())
-    image = image[:, :, :1] if grey else _vary_channels(image, settings, rng, nucleus=nucleus)
+    grey = image.shape[2] == 1
+    if not grey:
+        image = _vary_channels(image, settings, rng, nucleus=nucleus)
     if rng.random() < (settings.invert if grey or nucleus is not None else settings.invert_colour):
         used = image.reshape(-1, image.shape[2]).any(axis=0)
         image = np.where(used, 1 - image, image)
@@ -51,7 +56,7 @@ def vary(
     if rng.random() < settings.noise:
         image = _noise(image, rng)
     image = np.clip(image, *CLIP, dtype=np.float32)
-    return np.repeat(image, 3, axis=2) if grey or image.shape[2] == 1 else image
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
 
 def _vary_channels(

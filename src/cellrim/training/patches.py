@@ -9,6 +9,7 @@ uninterrupted one would have.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.errors import RecipeError
-from cellrim.training.augment import empty_image, vary
+from cellrim.training.augment import Pixels, empty_image, vary
 from cellrim.training.recipe import Recipe
 from cellrim.training.store import (
     CELL,
@@ -71,13 +72,17 @@ class PatchSource:
     def __init__(self, recipe: Recipe, folder: Path, index: Index) -> None:
         self._recipe = recipe
         self._folder = folder
-        groups: list[tuple[PackedSample, ...]] = []
+        groups: list[Sequence[PackedSample]] = []
         for number, part in enumerate(recipe.data):
             group = tuple(s for s in index.part("train") if s.source == number)
             if not group:
                 raise RecipeError(f"No training image of {part.path!r} could be packed.")
             groups.append(group)
         self._groups = groups
+        background: dict[int, list[PackedSample]] = {}
+        for sample in index.part("background"):
+            background.setdefault(sample.source, []).append(sample)
+        self._background: list[Sequence[PackedSample]] = list(background.values())
         weights = np.array([part.weight for part in recipe.data])
         self._chances = weights / weights.sum()
 
@@ -91,20 +96,24 @@ class PatchSource:
             kind = np.zeros((size, size), np.int8)
             nothing = np.zeros((self.targets, size, size), np.float32)
             return Patch(image.transpose(2, 0, 1), kind, nothing)
-        source = int(rng.choice(len(self._groups), p=self._chances))
-        group = self._groups[source]
+        if self._background and rng.random() < settings.background:
+            group = self._background[int(rng.integers(len(self._background)))]
+            octaves = float(rng.uniform(*settings.wide_octaves))
+        else:
+            group = self._groups[int(rng.choice(len(self._groups), p=self._chances))]
+            octaves = self._octaves(rng)
         sample = group[int(rng.integers(len(group)))]
-        image, kind, maps = self._cut(sample, rng)
-        nucleus = self._recipe.data[source].nucleus_channel
+        image, kind, maps = self._cut(sample, rng, octaves=octaves)
+        nucleus = self._recipe.data[sample.source].nucleus_channel
         image = vary(image, settings, rng, nucleus=nucleus)
         return Patch(np.ascontiguousarray(image.transpose(2, 0, 1)), kind, maps)
 
     def _cut(
-        self, sample: PackedSample, rng: np.random.Generator
+        self, sample: PackedSample, rng: np.random.Generator, *, octaves: float
     ) -> tuple[NDArray[np.float32], NDArray[np.int8], NDArray[np.float32]]:
         maps = _open(self._maps_file(sample))
         canonical = self._recipe.model.canonical_diameter
-        zoom = 2.0 ** self._octaves(rng)
+        zoom = 2.0**octaves
         if sample.diameter > 0:
             zoom *= canonical / sample.diameter
         turn = random_turn(rng)
@@ -176,21 +185,31 @@ def grid(size: int, matrix: NDArray[np.float64], place: NDArray[np.float64]) -> 
     return np.stack([y, x]).astype(np.float32)
 
 
-def bilinear(pixels: NDArray[np.generic], where: NDArray[np.float32]) -> NDArray[np.float32]:
+def bilinear(pixels: NDArray[np.generic], where: Pixels) -> Pixels:
     """Sample ``(Y, X, C)`` pixels at coordinates ``(2, P, P)``; mirrored beyond the frame."""
     height, width = pixels.shape[:2]
     y = _mirror(where[0], height)
     x = _mirror(where[1], width)
-    y0, x0 = np.floor(y).astype(np.intp), np.floor(x).astype(np.intp)
-    y1, x1 = np.minimum(y0 + 1, height - 1), np.minimum(x0 + 1, width - 1)
+    y0, x0 = np.floor(y), np.floor(x)
     fy, fx = (y - y0)[..., None], (x - x0)[..., None]
+    y0, x0 = y0.astype(np.intp), x0.astype(np.intp)
+    y1, x1 = np.minimum(y0 + 1, height - 1), np.minimum(x0 + 1, width - 1)
     top, left = int(y0.min()), int(x0.min())
-    window = pixels[top : int(y1.max()) + 1, left : int(x1.max()) + 1].astype(np.float32)
-    y0, y1, x0, x1 = y0 - top, y1 - top, x0 - left, x1 - left
-    upper = window[y0, x0] * (1 - fx) + window[y0, x1] * fx
-    lower = window[y1, x0] * (1 - fx) + window[y1, x1] * fx
-    result: NDArray[np.float32] = upper * (1 - fy) + lower * fy
-    return result
+    window = np.asarray(pixels[top : int(y1.max()) + 1, left : int(x1.max()) + 1], np.float32)
+    flat = window.reshape(-1, window.shape[2])
+    above, below = (y0 - top) * window.shape[1], (y1 - top) * window.shape[1]
+    x0, x1 = x0 - left, x1 - left
+    upper = _blend(flat.take(above + x0, axis=0), flat.take(above + x1, axis=0), fx)
+    lower = _blend(flat.take(below + x0, axis=0), flat.take(below + x1, axis=0), fx)
+    return _blend(upper, lower, fy)
+
+
+def _blend(a: Pixels, b: Pixels, share: Pixels) -> Pixels:
+    """Go from ``a`` to ``b`` by a share, using up both."""
+    b -= a
+    b *= share
+    a += b
+    return a
 
 
 def _mirror(at: NDArray[np.float32], length: int) -> NDArray[np.float32]:

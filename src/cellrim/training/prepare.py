@@ -23,6 +23,7 @@ from cellrim.datasets.splits import split
 from cellrim.errors import CellrimError, RecipeError
 from cellrim.io.atomic import atomic_path
 from cellrim.representation.flow import encode
+from cellrim.training.background import background_crops
 from cellrim.training.recipe import Recipe
 from cellrim.training.store import (
     BACKGROUND,
@@ -146,8 +147,7 @@ def prepare(
     for i, (source, part, sample) in enumerate(found):
         progress(f"packing {i + 1}/{len(found)}: {sample.dataset} {sample.name}")
         try:
-            entry = _pack(sample, folder, part=part, canonical=recipe.model.canonical_diameter)
-            packed.append(replace(entry, source=source))
+            packed += _pack(sample, folder, recipe, source=source, part=part)
         except CellrimError as error:
             problems.append(f"{sample.dataset}: {sample.name}: {error}")
     for name in ("train", "validation"):
@@ -170,32 +170,46 @@ def _first_of_each(
     return chosen
 
 
-def _pack(sample: Sample, folder: Path, *, part: str, canonical: float) -> PackedSample:
+def _pack(
+    sample: Sample, folder: Path, recipe: Recipe, *, source: int, part: str
+) -> Iterator[PackedSample]:
     assert sample.read_truth is not None
     image, truth = sample.read_image(), sample.read_truth()
-    key = sample_key(sample)
     diameter = median_diameter(truth.labels)
-    factor = packed_factor(diameter, canonical)
-    levels = 0
-    if part == "validation":
-        write_truth(truth_file(folder, key), image, truth)
-    else:
-        for level, pixels in enumerate(_pyramid(image, factor)):
-            _save(image_file(folder, key, level), pixels)
-            levels = level + 1
-        _save(maps_file(folder, key), packed_maps(truth, factor))
-    return PackedSample(
-        key=key,
+    factor = packed_factor(diameter, recipe.model.canonical_diameter)
+    whole = PackedSample(
+        key=sample_key(sample),
         dataset=sample.dataset,
         name=sample.name,
         modality=sample.modality,
         licence=sample.licence,
         part=part,
-        source=0,
+        source=source,
         cells=int(len(np.unique(truth.labels)) - (truth.labels == 0).any()),
         diameter=diameter * factor if diameter > 0 else 0.0,
-        levels=levels,
+        levels=0,
     )
+    if part == "validation":
+        write_truth(truth_file(folder, whole.key), image, truth)
+        yield whole
+        return
+    yield _write(whole, image, truth, folder, factor)
+    if recipe.data[source].complete and diameter > 0:
+        for i, crop in enumerate(background_crops(image, truth)):
+            entry = replace(whole, key=f"{whole.key}-{i}", part="background", cells=0)
+            nothing = Truth(np.zeros(crop.shape, np.int32))
+            yield _write(entry, crop, nothing, folder, factor)
+
+
+def _write(
+    entry: PackedSample, image: Image, truth: Truth, folder: Path, factor: float
+) -> PackedSample:
+    levels = 0
+    for level, pixels in enumerate(_pyramid(image, factor)):
+        _save(image_file(folder, entry.key, level), pixels)
+        levels = level + 1
+    _save(maps_file(folder, entry.key), packed_maps(truth, factor))
+    return replace(entry, levels=levels)
 
 
 def sample_key(sample: Sample) -> str:
@@ -214,7 +228,10 @@ def _save(path: Path, array: NDArray[Any]) -> None:
 
 
 def _pyramid(image: Image, factor: float) -> Iterator[NDArray[np.float16]]:
+    """Normalise and halve again and again, ``YXC``: one channel if the image is grey, else three."""
     pixels = to_network(normalise(image.pixels, measure_range(image.pixels)))
+    if (pixels == pixels[:, :, :1]).all():
+        pixels = pixels[:, :, :1]
     if factor < 1:
         shape = scaled_shape(image.shape, factor)
         pixels = resize(pixels, shape)

@@ -37,6 +37,8 @@ class DataPart(_Part):
     """What the format's reader takes besides, for example ``target = "cells"``."""
     nucleus_channel: Annotated[int, Field(ge=0, lt=NETWORK_CHANNELS)] | None = None
     """The channel that may be dropped, since the cells can be told without it."""
+    complete: bool = False
+    """Whether every cell is annotated, so that the ground between may be shown as empty."""
 
 
 class ModelPart(_Part):
@@ -83,6 +85,8 @@ class AugmentationPart(_Part):
     to_grey: Fraction = 0.15
     empty: Fraction = 0.03
     """Share of patches with nothing but noise, gradients and glare."""
+    background: Fraction = 0.04
+    """Share of patches of real background, where a data set is complete."""
 
 
 class ValidationPart(_Part):

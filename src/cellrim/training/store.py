@@ -21,7 +21,7 @@ from cellrim.errors import MissingExtraError, RecipeError
 from cellrim.io.atomic import atomic_path
 
 INDEX = "index.json"
-VERSION = 1
+VERSION = 2
 FLOW_UNIT = 127.0
 """Flow components are stored as int8 in this unit."""
 OCTAVE_UNIT = 16.0
@@ -39,12 +39,13 @@ class PackedSample:
     modality: str
     licence: str
     part: str
-    """``train`` or ``validation``."""
+    """``train``, ``validation``, or ``background`` for a crop of a training image without cells."""
     source: int
     """Which of the recipe's data sets it belongs to."""
     cells: int
     diameter: float
-    """Median cell diameter at the scale of the packed image, in pixels; 0 without cells."""
+    """Median cell diameter at the scale of the packed image, in pixels; 0 without cells. Of a
+    background, that of the image it was cut from."""
     levels: int
     """Number of image files, each half the size of the one before."""
 
@@ -58,7 +59,7 @@ class Index:
     problems: tuple[str, ...]
 
     def part(self, name: str) -> tuple[PackedSample, ...]:
-        """Return the samples for training or for validation."""
+        """Return the samples of one part."""
         return tuple(s for s in self.samples if s.part == name)
 
 
@@ -87,7 +88,7 @@ def read_index(folder: Path) -> Index | None:
 
 
 def image_file(folder: Path, key: str, level: int) -> Path:
-    """Where the packed image of one pyramid level lies."""
+    """Where the packed image of one pyramid level lies: one channel if it is grey, else three."""
     return folder / f"{key}.image{level}.npy"
 
 
