@@ -1,8 +1,8 @@
-"""Architectures compared: cost (counted and timed) against accuracy after the same minutes.
+"""Architectures compared: cost (counted and timed) against accuracy after the same training.
 
 Usage, with CELLRIM_DATA set (``train`` extra):
 
-    python benchmarks/architectures.py --packed FOLDER --out FOLDER [--minutes 10] [--only base]
+    python benchmarks/architectures.py --packed FOLDER --out FOLDER [--patches 8000] [--only base]
     python benchmarks/architectures.py --cost
 
 The first trains each variant of benchmarks/networks.py in the product's loop, on the same patches,
@@ -29,11 +29,7 @@ from shared import Table, interleaved
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cellrim.core.labels import Labels
 from cellrim.models.export import export_onnx
-from cellrim.models.registry import find_model
-from cellrim.prediction.rescale import labels_at_size
-from cellrim.representation.flow import MAPS, DecodeOptions, decode
 from cellrim.training.loop import Trainer
 from cellrim.training.losses import Losses, map_loss
 
@@ -94,25 +90,12 @@ class VariantTrainer(Trainer):
 
 def compare(name: str, options: Any) -> trial.Scored:
     """Train and score one variant, or read its result."""
-    folder, settings = options.out / name.replace(" ", "-"), trial.settings_of(options)
-    if (done := trial.read_result(folder, settings)) is not None:
-        return done
-    recipe, index = trial.recipe_of(options)
-    trainer = VariantTrainer(name, recipe, options.packed, index, limits=trial.limits_of(options))
-    trial.train(trainer, folder)
-    samples = trial.validation_samples(index, options)
-    maps = trial.predict_all(trainer, options.packed, samples, channels=len(MAPS))
-    decoding = find_model("general").card.decode
-    sets = trial.score(lambda m, s: labels_of(m, s, decoding), maps, options.packed, samples)
-    result = trial.Scored(settings, trainer.patches, trial.values_of(sets), {})
-    trial.write_result(folder, result)
-    return result
-
-
-def labels_of(maps: NDArray[np.float32], shape: tuple[int, int], options: DecodeOptions) -> Labels:
-    threshold = options.foreground_threshold
-    probability = 1 / (1 + np.exp(-maps[0]))
-    return labels_at_size(decode(maps, options), probability, shape, threshold=threshold)
+    limits = trial.limits_of(options)
+    return trial.compare(
+        name,
+        options,
+        lambda recipe, index: VariantTrainer(name, recipe, options.packed, index, limits=limits),
+    )
 
 
 # ------------------------------------------------------------------ cost

@@ -25,8 +25,11 @@ from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.core.tiles import plan_tiles, stitch
 from cellrim.io.atomic import atomic_path
+from cellrim.models.registry import find_model
 from cellrim.models.unet import TorchBackend
+from cellrim.prediction.rescale import labels_at_size
 from cellrim.prediction.segmenter import DEFAULT_TILE
+from cellrim.representation.flow import MAPS, DecodeOptions, decode
 from cellrim.training.loop import CHECKPOINT, Limits, Trainer
 from cellrim.training.recipe import Recipe, load_recipe
 from cellrim.training.store import Index, PackedSample, read_index, read_truth, truth_file
@@ -246,6 +249,33 @@ def values_of(sets: list[SetScore]) -> dict[str, dict[str, float]]:
     values = {s.name: {m: s.values[m] for m in METRICS} for s in sets}
     mean = {m: float(np.mean([v[m] for v in values.values()])) for m in METRICS}
     return {**values, "mean": mean | {"score": overall(sets)["score"]}}
+
+
+def compare(name: str, options: Any, make: Callable[[Recipe, Index], Trainer]) -> Scored:
+    """Train and score one trial in the product's representation, or read its result.
+
+    Decode options are those of the embedded model's card.
+    """
+    folder, settings = options.out / name.replace(" ", "-"), settings_of(options)
+    if (done := read_result(folder, settings)) is not None:
+        return done
+    recipe, index = recipe_of(options)
+    trainer = make(recipe, index)
+    train(trainer, folder)
+    samples = validation_samples(index, options)
+    maps = predict_all(trainer, options.packed, samples, channels=len(MAPS))
+    decoding = find_model("general").card.decode
+    sets = score(lambda m, s: labels_of(m, s, decoding), maps, options.packed, samples)
+    result = Scored(settings, trainer.patches, values_of(sets), {})
+    write_result(folder, result)
+    return result
+
+
+def labels_of(maps: NDArray[np.float32], shape: tuple[int, int], options: DecodeOptions) -> Labels:
+    """Labels at the size of the image from the product's maps."""
+    threshold = options.foreground_threshold
+    probability = 1 / (1 + np.exp(-maps[0]))
+    return labels_at_size(decode(maps, options), probability, shape, threshold=threshold)
 
 
 # ------------------------------------------------------------------ keep

@@ -62,6 +62,8 @@ class TrainingPart(_Part):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
     flow_weight: Positive = 4.0
     diameter_weight: Positive = 0.2
+    small_cells: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """Exponent by which pixels of cells smaller than canonical weigh more in the loss."""
     seed: int = 0
 
 
