@@ -18,6 +18,7 @@ import trial
 
 from cellrim.training.loop import Trainer
 from cellrim.training.recipe import Recipe
+from cellrim.training.store import Index
 
 # By name: part of the recipe, setting, value.
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {

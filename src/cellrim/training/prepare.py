@@ -228,7 +228,7 @@ def _save(path: Path, array: NDArray[Any]) -> None:
 
 
 def _pyramid(image: Image, factor: float) -> Iterator[NDArray[np.float16]]:
-    """Normalise and halve again and again, ``YXC``: one channel if the image is grey, else three."""
+    """Normalise and halve repeatedly, ``YXC``: one channel if the image is grey, else three."""
     pixels = to_network(normalise(image.pixels, measure_range(image.pixels)))
     if (pixels == pixels[:, :, :1]).all():
         pixels = pixels[:, :, :1]
