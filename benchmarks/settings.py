@@ -40,13 +40,11 @@ def main() -> None:
 def compare(name: str, options: Any) -> trial.Scored:
     """Train and score one setting, or read its result."""
     limits, change = trial.limits_of(options), SETTINGS[name]
-    return trial.compare(
-        name,
-        options,
-        lambda recipe, index: Trainer(
-            changed(recipe, change), options.packed, index, limits=limits
-        ),
-    )
+
+    def make(recipe: Recipe, index: Index) -> Trainer:
+        return Trainer(changed(recipe, change), options.packed, index, limits=limits)
+
+    return trial.compare(name, options, make)
 
 
 def changed(recipe: Recipe, settings: dict[str, dict[str, Any]]) -> Recipe:
