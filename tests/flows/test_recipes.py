@@ -11,8 +11,8 @@ from cellrim.errors import RecipeError
 from cellrim.io.rle import encode_sartorius
 from cellrim.training.dryrun import dry_run
 from cellrim.training.loop import Limits
+from cellrim.training.places import Places
 from cellrim.training.recipe import load_recipe
-from cellrim.training.run import Places
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 ALONE = Limits(device="cpu", workers=0)

@@ -6,8 +6,10 @@ import tifffile
 from skimage.draw import disk
 
 from cellrim.training.loop import Limits
+from cellrim.training.places import Places
+from cellrim.training.progress import Progress
 from cellrim.training.recipe import Recipe
-from cellrim.training.run import Places, Progress, train
+from cellrim.training.run import train
 
 ALONE = Limits(device="cpu", workers=0)
 QUIET = Progress(say=lambda _: None)

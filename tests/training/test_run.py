@@ -22,8 +22,9 @@ from cellrim.prediction import load_model
 from cellrim.training.checkpoint import read_checkpoint
 from cellrim.training.dryrun import dry_run
 from cellrim.training.loop import Trainer, choose_device
+from cellrim.training.places import Places
 from cellrim.training.prepare import prepare
-from cellrim.training.run import Places, train
+from cellrim.training.run import train
 from cellrim.training.store import read_index
 
 from .conftest import ALONE, QUIET

@@ -75,28 +75,33 @@ def train(
     from cellrim.training.store import needs_torch
 
     needs_torch()
-    from cellrim.training import dryrun, run
+    from cellrim.training.dryrun import dry_run as estimate
+    from cellrim.training.finish import finish
     from cellrim.training.loop import Limits
+    from cellrim.training.places import Places, packed_index
+    from cellrim.training.progress import Progress
+    from cellrim.training.run import train as run_training
 
     if recipe.is_dir():
         recipe = recipe.resolve()
         start_from = start_from or BASE
         data = recipe.parent
     loaded = _load(recipe, start_from)
-    places = run.Places(run=out or Path("runs") / loaded.name, data=data, packed=packed)
+    places = Places(run=out or Path("runs") / loaded.name, data=data, packed=packed)
     limits = Limits(
         max_minutes=max_minutes, anneal_minutes=anneal_minutes, device=device, workers=workers
     )
-    progress = run.Progress(say=print, live=live_line(sys.stderr))
+    progress = Progress(say=print, live=live_line(sys.stderr))
     if dry_run:
-        print(dryrun.dry_run(loaded, places, limits=limits).describe())
+        print(estimate(loaded, places, limits=limits).describe())
     elif prepare_only:
-        index = run.packed_index(loaded, places, progress.live)
-        print(f"{len(index.samples)} images packed in {places.packed_folder}")
+        index = packed_index(loaded, places, progress.live)
+        count, crops = len(index.samples), len(index.part("background"))
+        print(f"{count - crops} images, {crops} crops of background: {places.packed_folder}")
     elif finish_only:
-        run.finish(loaded, places, progress=progress)
+        finish(loaded, places, progress=progress)
     else:
-        run.train(
+        run_training(
             loaded,
             places,
             limits=limits,

@@ -13,9 +13,9 @@ from pathlib import Path
 from cellrim.core.labels import areas
 from cellrim.errors import CellrimError, RecipeError
 from cellrim.training.loop import Limits, Trainer
+from cellrim.training.places import Places
 from cellrim.training.prepare import data_root, find_samples, prepare
 from cellrim.training.recipe import Recipe
-from cellrim.training.run import Places
 from cellrim.training.store import read_index
 
 _STEPS = 2

@@ -212,7 +212,7 @@ def search_options(
         "min_confidence": LEAST_CONFIDENCES,
         "sink_radius": (1, 2, 3),
         "foreground_threshold": (0.4, 0.5, 0.6),
-        "min_area": (12, 24),
+        "min_area": (6, 12, 24),
     }
     best, best_score = DecodeOptions(), float("-inf")
     for field, values in grid.items():

@@ -1,0 +1,186 @@
+"""From the checkpoint of a training to its model folder and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim._version import __version__
+from cellrim.core.normalise import measure_range, normalise, to_network
+from cellrim.core.resize import resize, scaled_shape
+from cellrim.errors import RecipeError
+from cellrim.models.backend import OnnxBackend
+from cellrim.models.card import CARD_NAME, ONNX_NAME, ModelCard, TrainingSet, sha256_of, write_card
+from cellrim.models.export import export_onnx, largest_difference
+from cellrim.models.unet import TorchBackend, UNet, UNetShape
+from cellrim.prediction.segmenter import Prediction, Segmenter
+from cellrim.training.calibrate import fit_calibration, judge_predictions
+from cellrim.training.checkpoint import Checkpoint, read_checkpoint
+from cellrim.training.loop import CHECKPOINT
+from cellrim.training.places import MODEL, Places, Say, packed_index
+from cellrim.training.progress import Progress
+from cellrim.training.recipe import DecodePart, Recipe
+from cellrim.training.report import write_report
+from cellrim.training.store import Index, PackedSample, read_truth, truth_file
+from cellrim.training.validate import (
+    SetScore,
+    by_set,
+    choose,
+    draft_card,
+    intervals_by_set,
+    overall,
+    predict_all,
+    score_predictions,
+    search_options,
+    segmenter_of,
+    validate,
+)
+
+# Networks differ from one arithmetic to the next; a real fault is hundreds of times larger.
+LARGEST_EXPORT_DIFFERENCE = 0.05
+_COMPARED_IMAGES = 8
+
+Samples = Sequence[tuple[str, PackedSample]]
+Predictions = Sequence[tuple[str, PackedSample, Prediction]]
+
+
+def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) -> Path:
+    """Make the model folder and the report of a run from its checkpoint.
+
+    The better of the best epoch and the last averaged weights is taken, by all validation images;
+    decode options are searched on them; the ONNX file is compared with torch.
+
+    Raises
+    ------
+    RecipeError
+        If the exported network does not compute what torch computes.
+    """
+    progress = progress or Progress()
+    state = read_checkpoint(places.run / CHECKPOINT)
+    index = packed_index(recipe, places, progress.live)
+    samples = choose(index, None)
+    model = _better_weights(recipe, state, places, samples, say=progress.say)
+    segmenter = segmenter_of(recipe, model)
+    predictions = predict_all(segmenter, places.packed_folder, samples)
+    decoding = recipe.decode
+    if decoding.search:
+        decoding = _search_decoding(segmenter, places, predictions, say=progress.say)
+    options = decoding.options
+    images = score_predictions(segmenter, places.packed_folder, predictions, options=options)
+    sets = by_set(images)
+    folder = places.run / MODEL
+    card = draft_card(recipe, model, options=options)
+    export_onnx(model, folder / ONNX_NAME)
+    card = _complete(card, recipe, index, folder, sets=sets, state=state)
+    card = card.model_copy(
+        update={"intervals": intervals_by_set(images), "calibration": decoding.calibration}
+    )
+    write_card(folder / CARD_NAME, card)
+    difference = _compare(model, folder, card, places, index)
+    progress.say(f"ONNX against torch, largest differences: {difference}")
+    write_report(
+        places.run,
+        recipe,
+        state.history,
+        images,
+        sets,
+        segmenter=segmenter_of(recipe, model, options=options),
+        packed=places.packed_folder,
+        export_difference=difference,
+    )
+    progress.say(f"model: {folder}; report: {places.run / 'report.html'}")
+    return folder
+
+
+def _better_weights(
+    recipe: Recipe, state: Checkpoint, places: Places, samples: Samples, *, say: Say
+) -> UNet:
+    """Network with the weights of the best epoch or the last average, whichever scores higher."""
+    model = UNet(UNetShape(recipe.model.widths, recipe.model.rim))
+    candidates = {"last average": state.average}
+    if state.best_model:
+        candidates["best epoch"] = state.best_model
+    reached = {}
+    for name, weights in candidates.items():
+        model.load_state_dict(weights)
+        sets = validate(recipe, model, places.packed_folder, samples)
+        reached[name] = overall(sets)["score"]
+        say(f"{name}: score {reached[name]:.4f} on all {len(samples)} validation images")
+    model.load_state_dict(candidates[max(reached, key=lambda name: reached[name])])
+    return model
+
+
+def _search_decoding(
+    segmenter: Segmenter, places: Places, predictions: Predictions, *, say: Say
+) -> DecodePart:
+    """Find the decode options that score highest, and the calibration that fits them."""
+    packed = places.packed_folder
+    options, score = search_options(segmenter, packed, predictions, say=say)
+    say(f"decode options {options}: score {score:.4f}")
+    judged = judge_predictions(segmenter, packed, predictions, options=options)
+    calibration, error = fit_calibration(judged)
+    say(f"{calibration}: expected calibration error {error:.4f} on unseen images")
+    return DecodePart(options=options, calibration=calibration)
+
+
+def _complete(
+    card: ModelCard,
+    recipe: Recipe,
+    index: Index,
+    folder: Path,
+    *,
+    sets: list[SetScore],
+    state: Checkpoint,
+) -> ModelCard:
+    trained: dict[tuple[str, str], list[int]] = {}
+    for s in index.part("train"):
+        trained.setdefault((s.dataset, s.licence), []).append(s.cells)
+    return card.model_copy(
+        update={
+            "version": __version__,
+            "created": datetime.now(UTC).date().isoformat(),
+            "licence": recipe.card.licence,
+            "limitations": recipe.card.limitations,
+            "architecture": recipe.model.model_dump(),
+            "training_sets": tuple(
+                TrainingSet(name=n, licence=licence, images=len(c), cells=sum(c))
+                for (n, licence), c in trained.items()
+            ),
+            "recipe": recipe.model_dump_json(),
+            "patches_seen": state.patches,
+            "started_from": state.started_from,
+            "validation": {
+                s.name: {"images": float(s.images), **{k: round(v, 4) for k, v in s.values.items()}}
+                for s in sets
+            },
+            "sha256": sha256_of((folder / ONNX_NAME).read_bytes()),
+        }
+    )
+
+
+def _compare(
+    model: UNet, folder: Path, card: ModelCard, places: Places, index: Index
+) -> dict[str, float]:
+    samples = choose(index, 1)[:_COMPARED_IMAGES]
+    batches = []
+    for _, sample in samples:
+        image, _ = read_truth(truth_file(places.packed_folder, sample.key))
+        batches.append(network_batch(image.pixels, card.stride))
+    difference = largest_difference(TorchBackend(model), OnnxBackend(folder, card), batches)
+    if max(difference.values()) > LARGEST_EXPORT_DIFFERENCE:
+        raise RecipeError(f"The exported network differs from torch: {difference}.")
+    return difference
+
+
+def network_batch(pixels: NDArray[np.generic], stride: int) -> NDArray[np.float32]:
+    """Bring an image ``YXC`` to a batch of one that fits the stride, at most 512 pixels wide."""
+    normalised = to_network(normalise(pixels, measure_range(pixels)))
+    height, width = normalised.shape[:2]
+    factor = min(1.0, 512 / max(height, width))
+    shape = scaled_shape((height, width), factor)
+    shape = (max(stride, shape[0] // stride * stride), max(stride, shape[1] // stride * stride))
+    return np.ascontiguousarray(np.moveaxis(resize(normalised, shape), 2, 0)[np.newaxis])
