@@ -42,8 +42,8 @@ class Watershed(Representation):
     count: ClassVar[int] = 2
     units: ClassVar[tuple[float, ...]] = (4.0, 127.0)
     tried: ClassVar[dict[str, tuple[float, ...]]] = {
-        "depth": (0.5, 0.4, 0.6),
-        "rim": (0.5, 0.4, 0.6),
+        "depth": (0.5, 0.1, 0.2, 0.3, 0.4),
+        "rim": (0.5, 0.3),
     }
 
     def describe(self, labels: Labels) -> Maps:
