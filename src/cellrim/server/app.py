@@ -7,8 +7,6 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from cellrim._version import __version__
-from cellrim.server import info, jobs, segment
+from cellrim.server import info, jobs, segment, workspace
 from cellrim.server.guard import Guard
 from cellrim.server.metrics import Metrics
 from cellrim.server.models import Models
@@ -86,8 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(info.router)
     app.include_router(segment.router)
     app.include_router(jobs.router)
-    if find_spec("cellrim.server.workspace") is not None:
-        app.include_router(import_module("cellrim.server.workspace").router)
+    app.include_router(workspace.router)
     if (PAGE / "index.html").is_file():
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(Guard, settings=settings, metrics=state.metrics)

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellrim.errors import InputError
-from cellrim.server import editing
-from cellrim.server.editing import Box, EditedLabels
+from cellrim.server.workspace import editing
+from cellrim.server.workspace.editing import Box, EditedLabels
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 
 from cellrim.core.labels import relabel
 from cellrim.prediction.segmenter import Segmenter
-from cellrim.server import learning, pictures
 from cellrim.server.models import Models
-from cellrim.server.workspace import Workspace
+from cellrim.server.workspace import pictures, trainer
+from cellrim.server.workspace.desk import Workspace
 
 BASE = "/v1/workspace"
 
@@ -258,7 +258,7 @@ card["name"] = data.name
 @pytest.fixture
 def trains(client, monkeypatch):
     """Put a script in the place of the training."""
-    monkeypatch.setattr(learning, "why_not", lambda: None)
+    monkeypatch.setattr(trainer, "why_not", lambda: None)
 
     def use(script):
         client.get(f"{BASE}/learning")
@@ -341,7 +341,7 @@ def test_one_image_is_too_few(client, trains, image):
 
 
 def test_without_torch_the_reason_is_given(client, collected, monkeypatch):
-    monkeypatch.setattr(learning, "find_spec", lambda _name: None)
+    monkeypatch.setattr(trainer, "find_spec", lambda _name: None)
     state = client.get(f"{BASE}/learning").json()
     assert "cellrim[train]" in state["impossible"]
     said = client.post(f"{BASE}/learning/training", json={"model": "tiny"})
@@ -366,7 +366,7 @@ def test_the_command_is_one_that_the_command_line_takes():
     from cellrim.cli.main import app
     from cellrim.models.registry import find_model
 
-    command = learning.train_command(Path("data"), Path("run"), find_model("general"), 10)
+    command = trainer.train_command(Path("data"), Path("run"), find_model("general"), 10)
     options = [part for part in command if part.startswith("--")]
     said = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"})
     for option in options:

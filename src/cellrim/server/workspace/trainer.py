@@ -1,4 +1,4 @@
-"""Correct and learn: a set of corrected images, and a training on it that can be watched.
+"""A training on corrected images that can be watched.
 
 The training is ``cellrim train`` in a process of its own, so that the server never needs torch and
 a training can be stopped. What it prints is the progress.
@@ -6,10 +6,8 @@ a training can be stopped. What it prints is the progress.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -26,13 +24,12 @@ from cellrim.datasets.registry import open_dataset
 from cellrim.datasets.splits import split
 from cellrim.errors import CellrimError, MissingExtraError
 from cellrim.evaluation.counts import count_image, scores
-from cellrim.io.atomic import atomic_path
-from cellrim.io.images import is_png, is_tiff, read_image
-from cellrim.io.labels import read_labels, write_labels
+from cellrim.io.images import read_image
+from cellrim.io.labels import read_labels
 from cellrim.models.registry import ModelFolder
-from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.server.problems import ApiError
+from cellrim.server.workspace.corrected import IMAGES, LABELS, CorrectedSet
 
 State = Literal["none", "training", "comparing", "finished", "failed", "stopped"]
 Command = Callable[[Path, Path, ModelFolder, float], Sequence[str]]
@@ -41,7 +38,6 @@ Command = Callable[[Path, Path, ModelFolder, float], Sequence[str]]
 LEAST_IMAGES = 2
 """One to learn from and one to judge by."""
 
-_IMAGES, _LABELS, _NAMES = "images", "labels", "names.json"
 _STEP = re.compile(r"patch ([\d,]+) of ([\d,]+)\s+loss ([\d.]+)")
 _EPOCH = re.compile(r"^epoch (\d+):.*?AP50 ([\d.]+)")
 _LOG_LINES = 400
@@ -62,100 +58,6 @@ def why_not() -> str | None:
     if find_spec("torch") is None:
         return str(MissingExtraError("Training", "train"))
     return None
-
-
-# --------------------------------------------------------------------------- the set
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """One corrected image of the set."""
-
-    key: str
-    name: str
-    cells: int
-
-
-class CorrectedSet:
-    """Corrected images on the disk, as the folder pair that ``cellrim train`` takes.
-
-    Parameters
-    ----------
-    folder
-        ``images/``, ``labels/`` and the names to show; created where missing.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._lock = threading.Lock()
-
-    def all(self) -> list[Collected]:
-        """Return the images in the order they came."""
-        with self._lock:
-            return self._read()
-
-    def add(self, key: str, name: str, *, upload: Path, result: Result) -> None:
-        """Put an image and its labels in, in place of an earlier correction of it.
-
-        Raises
-        ------
-        ApiError
-            ``wrong-input`` if there is no cell to learn from.
-        """
-        if result.count == 0:
-            raise ApiError(
-                "wrong-input", f"{name} shows no cell: there is nothing to learn from it."
-            )
-        with self._lock:
-            self._remove_files(key)
-            target = self.folder / _IMAGES / f"{key}{_suffix_of(upload)}"
-            with atomic_path(target) as partial:
-                shutil.copyfile(upload, partial)
-            write_labels(self.folder / _LABELS / f"{key}.tif", result.labels)
-            others = [c for c in self._read() if c.key != key]
-            self._write([*others, Collected(key, name, result.count)])
-
-    def remove(self, key: str) -> None:
-        """Take an image out."""
-        with self._lock:
-            self._write([c for c in self._read() if c.key != key])
-            self._remove_files(key)
-
-    def snapshot(self, folder: Path) -> None:
-        """Copy images and labels as they are now."""
-        with self._lock:
-            for part in (_IMAGES, _LABELS):
-                shutil.copytree(self.folder / part, folder / part)
-
-    def _read(self) -> list[Collected]:
-        try:
-            rows = json.loads((self.folder / _NAMES).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return []
-        return [Collected(row["key"], row["name"], row["cells"]) for row in rows]
-
-    def _write(self, rows: Sequence[Collected]) -> None:
-        text = json.dumps([{"key": c.key, "name": c.name, "cells": c.cells} for c in rows])
-        with atomic_path(self.folder / _NAMES) as partial:
-            partial.write_text(text, encoding="utf-8")
-
-    def _remove_files(self, key: str) -> None:
-        for part in (_IMAGES, _LABELS):
-            for path in (self.folder / part).glob(f"{key}.*"):
-                path.unlink()
-
-
-def _suffix_of(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(8)
-    if is_tiff(head):
-        return ".tif"
-    if is_png(head):
-        return ".png"
-    return ".jpg" if head.startswith(b"\xff\xd8\xff") else ".bmp"
-
-
-# --------------------------------------------------------------------------- the training
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,9 +230,9 @@ class Trainer:
         data = self.folder / training.model / training.model
         samples = open_dataset(data).samples
         held_back = {s.name for s in split(samples)[1]}
-        for image_path in sorted((data / _IMAGES).iterdir()):
+        for image_path in sorted((data / IMAGES).iterdir()):
             key = image_path.stem
-            truth = read_labels(data / _LABELS / f"{key}.tif")
+            truth = read_labels(data / LABELS / f"{key}.tif")
             image = read_image(image_path)
             found = [model.segment(image).labels for model in (before, after)]
             training.comparison.append(

@@ -1,0 +1,258 @@
+"""Images of the page: in, segmented, looked at, measured, out."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import math
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+import cellrim
+from cellrim.io.extent import read_extent
+from cellrim.server.forms import FORMS, form_named
+from cellrim.server.options import Options, check_extent
+from cellrim.server.problems import ApiError, documented
+from cellrim.server.segment import FIELD, multipart
+from cellrim.server.uploads import Limits, receive
+from cellrim.server.workspace.desk import In, Route, Workspace
+from cellrim.server.workspace.picture import UPLOAD, Settled
+from cellrim.server.workspace.status import Body, Key, Status, status_of
+
+SAMPLE = Path(cellrim.__file__).parent / "samples" / "nuclei.tif"
+
+router = APIRouter(route_class=Route)
+
+
+class Sliders(Body):
+    """What acts without running the network; what is left out stays."""
+
+    threshold: Annotated[float | None, Field(ge=0.05, le=0.95)] = None
+    min_confidence: Annotated[float | None, Field(ge=0, le=1)] = None
+
+
+class Cells(BaseModel):
+    """Measurements of the cells that are shown, and the confidence of all."""
+
+    revision: int
+    columns: dict[str, list[float | int | str | bool | None]]
+    ids: list[int]
+    confidence: list[float]
+
+
+class FormOut(BaseModel):
+    """One form in which results can be downloaded."""
+
+    name: str
+    about: str
+    ending: str
+
+
+@router.post(
+    "/images",
+    status_code=202,
+    openapi_extra=multipart(FIELD, many=False),
+    responses=documented("too-large", "too-many-pixels", "unreadable-image"),
+)
+async def upload(request: Request, workspace: In, options: Annotated[Options, Query()]) -> Status:
+    """Take an image in; it is segmented as soon as a worker is free."""
+    request.app.state.check_space()
+    settings = request.app.state.settings
+    settled = await asyncio.to_thread(_settled, workspace, options, settings.model)
+    most = settings.max_upload_bytes
+    limits = Limits(files=1, file_bytes=most, total_bytes=most, field=FIELD)
+    folder = workspace.pictures.new_folder()
+    (got,) = await receive(request, folder, limits=limits)
+    picture = await asyncio.to_thread(
+        workspace.pictures.add, folder, got.name, pixels=0, settled=settled
+    )
+    try:
+        picture.pixels = await asyncio.to_thread(
+            check_extent, got.path, got.name, max_pixels=settings.max_pixels
+        )
+    except ApiError:
+        workspace.pictures.remove(picture.key)
+        raise
+    workspace.spawn(workspace.segment(picture, settled))
+    return status_of(workspace, picture)
+
+
+@router.post("/sample", status_code=202)
+async def sample(request: Request, workspace: In, options: Annotated[Options, Query()]) -> Status:
+    """Take in the image that comes with cellrim, for a first look."""
+    request.app.state.check_space()
+    settled = await asyncio.to_thread(
+        _settled, workspace, options, request.app.state.settings.model
+    )
+    folder = workspace.pictures.new_folder()
+    pixels = await asyncio.to_thread(_copy_sample, folder)
+    picture = await asyncio.to_thread(
+        workspace.pictures.add, folder, SAMPLE.name, pixels=pixels, settled=settled
+    )
+    workspace.spawn(workspace.segment(picture, settled))
+    return status_of(workspace, picture)
+
+
+def _copy_sample(folder: Path) -> int:
+    folder.mkdir(parents=True)
+    copy = folder / UPLOAD
+    shutil.copyfile(SAMPLE, copy)
+    return read_extent(copy).pixels
+
+
+@router.get("/images/{key}")
+async def image_status(key: Key, workspace: In) -> Status:
+    """Tell where an image is."""
+    return status_of(workspace, workspace.pictures.get(key))
+
+
+@router.delete("/images/{key}", status_code=204)
+def forget(key: Key, workspace: In) -> None:
+    """Remove an image and everything about it."""
+    workspace.pictures.remove(key)
+
+
+@router.post("/images/{key}/segment", status_code=202)
+async def segment_again(
+    key: Key, request: Request, workspace: In, options: Annotated[Options, Query()]
+) -> Status:
+    """Run the network again, with another model, diameter or channels; the upload is kept."""
+    picture = workspace.pictures.get(key)
+    if picture.state in ("waiting", "working"):
+        raise ApiError("conflict", f"{picture.name} is being segmented already: wait a little.")
+    model = request.app.state.settings.model
+    settled = await asyncio.to_thread(_settled, workspace, options, model)
+    if options.min_confidence is None:
+        settled = replace(settled, min_confidence=picture.settled.min_confidence)
+    picture.begin("waiting")
+    workspace.spawn(workspace.segment(picture, settled))
+    return status_of(workspace, picture)
+
+
+@router.patch("/images/{key}")
+async def move_sliders(key: Key, sliders: Sliders, workspace: In) -> Status:
+    """Hide cells of low confidence, or decode the maps again with another threshold."""
+    picture = workspace.pictures.get(key)
+    picture.labelled()
+    if picture.state != "ready":
+        raise ApiError("conflict", f"{picture.name} is being segmented: wait a little.")
+    settled = picture.settled
+    if sliders.min_confidence is not None:
+        settled = replace(settled, min_confidence=sliders.min_confidence)
+        with picture.lock:
+            picture.settled = settled
+    if sliders.threshold is not None and sliders.threshold != settled.threshold:
+        segmenter = workspace.models.get(settled.model)
+        settled = replace(settled, threshold=sliders.threshold)
+        job = partial(picture.decode_again, segmenter, settled)
+        await workspace.work.run(job, pixels=picture.pixels)
+    return status_of(workspace, picture)
+
+
+@router.get(
+    "/images/{key}/view", response_class=Response, responses={200: {"content": {"image/png": {}}}}
+)
+def view(
+    key: Key,
+    workspace: In,
+    channel: Annotated[int | None, Query(ge=0, le=1000)] = None,
+    most: Annotated[int, Query(ge=16, le=8192)] = 8192,
+) -> Response:
+    """Return the picture for the eye as PNG: all channels in colour, or one in grey."""
+    import imagecodecs
+
+    picture = workspace.pictures.get(key)
+    if not picture.channels:
+        raise ApiError("conflict", picture.error or f"{picture.name} is not read yet.")
+    data = imagecodecs.png_encode(picture.view(channel, most), level=2)
+    return Response(data, media_type="image/png", headers={"Cache-Control": "private, no-store"})
+
+
+@router.get(
+    "/images/{key}/labels",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+def labels(key: Key, workspace: In) -> Response:
+    """Return all labels, row by row as little-endian numbers, packed with gzip.
+
+    ``X-Bytes-Per-Label`` says whether they have two bytes or four. Hidden cells are there too.
+    """
+    picture = workspace.pictures.get(key)
+    with picture.lock:
+        edited = picture.labelled()
+        narrow = int(edited.labels.max(initial=0)) <= np.iinfo(np.uint16).max
+        data = edited.labels.astype("<u2" if narrow else "<u4").tobytes()
+        revision = edited.revision
+    headers = {
+        "Content-Encoding": "gzip",
+        "Cache-Control": "no-store",
+        "X-Bytes-Per-Label": "2" if narrow else "4",
+        "X-Revision": str(revision),
+    }
+    packed = gzip.compress(data, 1)
+    return Response(packed, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/images/{key}/cells")
+def cells(key: Key, workspace: In) -> Cells:
+    """Measure the cells that are shown."""
+    picture = workspace.pictures.get(key)
+    columns = picture.measurements()
+    confidence = dict(picture.labelled().confidence)
+    return Cells(
+        revision=picture.labelled().revision,
+        columns={name: _plain(values) for name, values in columns.items()},
+        ids=list(confidence),
+        confidence=list(confidence.values()),
+    )
+
+
+@router.get("/forms")
+def forms() -> list[FormOut]:
+    """List the forms in which results can be downloaded."""
+    return [FormOut(name=n, about=f.about, ending=f.ending) for n, f in FORMS.items()]
+
+
+@router.get("/images/{key}/result", response_class=Response)
+def download(
+    key: Key,
+    workspace: In,
+    form: Annotated[str, Query(alias="format", max_length=100, examples=["label-tiff"])],
+) -> Response:
+    """Return the labels as they are now, in any form."""
+    wanted = form_named(form)
+    picture = workspace.pictures.get(key)
+    with TemporaryDirectory(dir=picture.folder) as folder:
+        path = Path(folder) / f"result{wanted.ending}"
+        wanted.write(picture.result(), path)
+        data = path.read_bytes()
+    return Response(data, media_type=wanted.media_type, headers={"Cache-Control": "no-store"})
+
+
+def _settled(workspace: Workspace, options: Options, default_model: str) -> Settled:
+    model = options.model or default_model
+    card = workspace.models.get(model).card
+    asked = options.asked()
+    least = options.min_confidence
+    return Settled(
+        model,
+        asked_diameter=asked.diameter,
+        channels=options.numbers(),
+        threshold=card.decode.foreground_threshold,
+        min_confidence=card.least_confidence if least is None else least,
+    )
+
+
+def _plain(values: NDArray[Any]) -> list[Any]:
+    """Plain numbers; None for NaN and infinity, which JSON does not have."""
+    return [None if isinstance(v, float) and not math.isfinite(v) else v for v in values.tolist()]

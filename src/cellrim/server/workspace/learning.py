@@ -1,0 +1,132 @@
+"""Learning from corrections: the set of corrected images, and a training on it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from cellrim.server.workspace.desk import In, Route
+from cellrim.server.workspace.status import Body, Key
+from cellrim.server.workspace.trainer import why_not
+
+router = APIRouter(prefix="/learning", route_class=Route)
+
+MOST_MINUTES = 24 * 60.0
+
+
+class InSet(BaseModel):
+    """One image of the set to learn from."""
+
+    id: str
+    name: str
+    cells: int
+
+
+class MarkOut(BaseModel):
+    """Accuracy on the images held back, at one moment of the training."""
+
+    epoch: int
+    ap50: float
+
+
+class ComparisonOut(BaseModel):
+    """One corrected image before and after."""
+
+    key: str
+    name: str
+    held_back: bool
+    cells: int
+    cells_before: int
+    cells_after: int
+    ap50_before: float
+    ap50_after: float
+
+
+class Learning(BaseModel):
+    """The set, and the latest training on it."""
+
+    images: list[InSet]
+    impossible: Annotated[str | None, Field(description="Why nothing can be trained here.")]
+    state: Literal["none", "training", "comparing", "finished", "failed", "stopped"]
+    base: str
+    model: str
+    minutes: float
+    seconds: float
+    fraction: float
+    loss: float | None
+    marks: list[MarkOut]
+    log: list[str]
+    error: str | None
+    comparison: list[ComparisonOut]
+
+
+class StartTraining(Body):
+    """How long to train, and from which model."""
+
+    minutes: Annotated[float, Field(ge=0.1, le=MOST_MINUTES)] = 10.0
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)] = "general"
+
+
+class AddToSet(Body):
+    """The image to put into the set, as it is corrected now."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+@router.get("")
+def learning(workspace: In) -> Learning:
+    """Tell what is in the set and how the latest training goes."""
+    training = workspace.trainer.training
+    return Learning(
+        images=[InSet(id=c.key, name=c.name, cells=c.cells) for c in workspace.corrected.all()],
+        impossible=why_not(),
+        state=training.state,
+        base=training.base,
+        model=training.model,
+        minutes=training.minutes,
+        seconds=training.seconds,
+        fraction=training.fraction,
+        loss=training.loss,
+        marks=[MarkOut(**asdict(mark)) for mark in training.marks],
+        log=list(training.log)[-20:],
+        error=training.error,
+        comparison=[ComparisonOut(**asdict(row)) for row in training.comparison],
+    )
+
+
+@router.post("/images", status_code=201)
+def add_to_set(asked: AddToSet, workspace: In) -> Learning:
+    """Put an image into the set as it is corrected now."""
+    picture = workspace.pictures.get(asked.id)
+    result = picture.result()
+    workspace.corrected.add(picture.key, picture.name, upload=picture.upload, result=result)
+    return learning(workspace)
+
+
+@router.delete("/images/{key}")
+def take_from_set(key: Key, workspace: In) -> Learning:
+    """Take an image out of the set."""
+    workspace.corrected.remove(key)
+    return learning(workspace)
+
+
+@router.post("/training", status_code=202)
+async def start_training(asked: StartTraining, workspace: In) -> Learning:
+    """Train a model on the set; the new model is offered when it is done."""
+    base = await asyncio.to_thread(workspace.model_folder, asked.model)
+    await asyncio.to_thread(
+        workspace.trainer.start, workspace.corrected, base, minutes=asked.minutes
+    )
+    workspace.spawn(workspace.train())
+    return learning(workspace)
+
+
+@router.delete("/training")
+async def stop_training(workspace: In) -> Learning:
+    """Stop the training; its model is lost."""
+    await asyncio.to_thread(workspace.trainer.stop)
+    return learning(workspace)
