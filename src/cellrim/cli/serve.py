@@ -56,6 +56,10 @@ def serve(
     quota_gb: Annotated[
         float, typer.Option(min=0.001, help="Most disk space for jobs; old ones are removed.")
     ] = 20,
+    training_patches: Annotated[
+        int | None,
+        typer.Option(min=1, help="Longest training on corrected images; else that of train."),
+    ] = None,
 ) -> None:
     """Serve cellrim in the browser and by REST.
 
@@ -80,6 +84,7 @@ def serve(
             max_seconds=max_seconds,
             keep_days=keep_days,
             quota_bytes=int(quota_gb * 1000 * _MB),
+            training_patches=training_patches,
         )
     )
 

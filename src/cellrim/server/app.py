@@ -22,8 +22,10 @@ from cellrim.server import info, jobs, segment, workspace
 from cellrim.server.guard import Guard
 from cellrim.server.metrics import Metrics
 from cellrim.server.models import Models
+from cellrim.server.options import pixels_at_once
+from cellrim.server.parts import Parts
 from cellrim.server.problems import ApiError, Kind, Problem, answer
-from cellrim.server.runner import Parts, Runner
+from cellrim.server.runner import Runner
 from cellrim.server.settings import Settings
 from cellrim.server.store import Store
 from cellrim.server.work import Work
@@ -76,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     state.work = Work(
         workers=settings.workers,
         max_waiting=settings.max_waiting,
-        max_pixels=2 * settings.max_pixels,
+        max_pixels=pixels_at_once(settings.max_pixels),
         max_seconds=settings.max_seconds,
     )
     state.check_space = lambda: _check_space(settings)
@@ -97,12 +99,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.store = Store(state.settings.data)
     parts = Parts(state.settings, state.models, state.work, state.store, state.metrics)
+    state.workspace = workspace.Workspace(parts)  # first: jobs may ask for models trained in it
     state.runner = Runner(parts)
     _add_gauges(state)
     state.runner.start()
     try:
         yield
     finally:
+        await state.workspace.close()
         await state.runner.stop()
         state.work.close()
         state.store.close()

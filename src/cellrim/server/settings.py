@@ -51,6 +51,10 @@ class Settings(BaseModel):
         Results of jobs are removed this long after they are finished.
     quota_bytes
         Most bytes of all jobs together; the oldest finished ones are removed for new ones.
+    training_patches
+        Longest training on corrected images, in patches; what the command line has where left out.
+    max_requests
+        Most requests that are being answered; the next one is told to come back later.
     min_free_bytes
         Nothing is accepted when the disk has less space left than this.
     idle_seconds
@@ -76,5 +80,7 @@ class Settings(BaseModel):
     max_jobs: PositiveInt = 100
     keep_days: PositiveFloat = 7
     quota_bytes: PositiveInt = 20 * GB
+    training_patches: PositiveInt | None = None
+    max_requests: PositiveInt = 500
     min_free_bytes: Annotated[int, Field(ge=0)] = 500 * MB
     idle_seconds: PositiveFloat = 30

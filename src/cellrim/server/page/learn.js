@@ -5,6 +5,13 @@ import { $, duration, h, plural, say } from "./dom.js";
 
 const EVERY = 1000; // milliseconds between two looks at a training
 
+const STAGES = {
+  preparing: "preparing the images",
+  judging: "seeing how the model does now",
+  training: "begins",
+  finishing: "finishing the new model",
+};
+
 export class LearnPanel {
   constructor({ current, onModel }) {
     this.current = current;
@@ -104,10 +111,10 @@ export class LearnPanel {
   }
 
   running(state) {
-    const left = (1 - state.fraction) * state.minutes * 60;
+    const left = state.seconds_left;
     const bar = h("progress", { max: 1, "aria-label": "Training" });
-    if (state.loss !== null) bar.value = Math.min(0.99, state.fraction);
-    const where = state.loss === null ? "preparing the images" : left > 0 ? `about ${duration(left)} left` : "finishing";
+    if (state.stage === "training") bar.value = Math.min(0.99, state.fraction);
+    const where = state.stage === "training" && left !== null ? `about ${duration(left)} left` : STAGES[state.stage];
     const parts = [h("p", {}, `Training ${state.model}: ${where}.`), bar];
     if (state.loss !== null) parts.push(h("p", { class: "note" }, `Loss ${state.loss.toFixed(3)}${this.marks(state)}`));
     parts.push(h("button", { onclick: () => this.act(api.stopTraining()) }, "Stop"));

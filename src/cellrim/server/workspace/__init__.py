@@ -4,15 +4,14 @@ from fastapi import APIRouter
 
 from cellrim.server.problems import documented
 from cellrim.server.workspace import edits, images, learning
-from cellrim.server.workspace.desk import lifespan
+from cellrim.server.workspace.desk import Workspace
 
 router = APIRouter(
     prefix="/v1/workspace",
     tags=["workspace"],
-    lifespan=lifespan,
     responses=documented("wrong-input", "not-found", "conflict", "busy", "disk-full"),
 )
 for _part in (images, edits, learning):
     router.include_router(_part.router)
 
-__all__ = ["router"]
+__all__ = ["Workspace", "router"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cellrim.io.atomic import atomic_path
@@ -23,11 +24,12 @@ _NAMES = "names.json"
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """One corrected image of the set."""
+    """One corrected image of the set; ``sha256`` tells files that are the same."""
 
     key: str
     name: str
     cells: int
+    sha256: str
 
 
 class CorrectedSet:
@@ -49,7 +51,9 @@ class CorrectedSet:
             return self._read()
 
     def add(self, key: str, name: str, *, upload: Path, result: Result) -> None:
-        """Put an image and its labels in, in place of an earlier correction of it.
+        """Put an image and its labels in, in place of an earlier correction of the same file.
+
+        An image that came twice would be learned from and judged by at the same time.
 
         Raises
         ------
@@ -60,14 +64,18 @@ class CorrectedSet:
             raise ApiError(
                 "wrong-input", f"{name} shows no cell: there is nothing to learn from it."
             )
+        with upload.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self._lock:
-            self._remove_files(key)
+            same = [c for c in self._read() if c.key == key or c.sha256 == digest]
+            others = [c for c in self._read() if c not in same]
+            for old in same:
+                self._remove_files(old.key)
             target = self.folder / IMAGES / f"{key}{_suffix_of(upload)}"
             with atomic_path(target) as partial:
                 shutil.copyfile(upload, partial)
             write_labels(self.folder / LABELS / f"{key}.tif", result.labels)
-            others = [c for c in self._read() if c.key != key]
-            self._write([*others, Collected(key, name, result.count)])
+            self._write([*others, Collected(key, name, result.count, digest)])
 
     def remove(self, key: str) -> None:
         """Take an image out."""
@@ -86,10 +94,10 @@ class CorrectedSet:
             rows = json.loads((self.folder / _NAMES).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return []
-        return [Collected(row["key"], row["name"], row["cells"]) for row in rows]
+        return [Collected(**row) for row in rows]
 
     def _write(self, rows: Sequence[Collected]) -> None:
-        text = json.dumps([{"key": c.key, "name": c.name, "cells": c.cells} for c in rows])
+        text = json.dumps([asdict(row) for row in rows])
         with atomic_path(self.folder / _NAMES) as partial:
             partial.write_text(text, encoding="utf-8")
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from cellrim.server.workspace import editing
-from cellrim.server.workspace.desk import In, Route
+from cellrim.server.workspace.desk import In, Route, Workspace
 from cellrim.server.workspace.editing import Box, Change, EditedLabels
 from cellrim.server.workspace.picture import Picture
 from cellrim.server.workspace.status import Body, Key, Status, status_of
@@ -81,9 +81,15 @@ class Edited(BaseModel):
 
 
 @router.post("/images/{key}/edits")
-def edit(key: Key, asked: Edit, workspace: In) -> Edited:
+async def edit(key: Key, asked: Edit, workspace: In) -> Edited:
     """Correct the labels."""
     picture = workspace.pictures.get(key)
+    return await workspace.look(picture, partial(_edited, asked, picture, workspace))
+
+
+def _edited(
+    asked: Delete | Merge | Split | Draw | Undo, picture: Picture, workspace: Workspace
+) -> Edited:
     with picture.lock:
         box = picture.edit(partial(_edit, asked, picture))
         part = picture.labelled().labels[box.slices]

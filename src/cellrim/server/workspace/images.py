@@ -9,7 +9,6 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,14 +17,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 import cellrim
-from cellrim.io.extent import read_extent
-from cellrim.server.forms import FORMS, form_named
-from cellrim.server.options import Options, check_extent
+from cellrim.errors import CellrimError
+from cellrim.server.answers import PassingFile
+from cellrim.server.forms import FORMS, Form, form_named
+from cellrim.server.options import Cost, Options, check_cost
 from cellrim.server.problems import ApiError, documented
 from cellrim.server.segment import FIELD, multipart
 from cellrim.server.uploads import Limits, receive
 from cellrim.server.workspace.desk import In, Route, Workspace
-from cellrim.server.workspace.picture import UPLOAD, Settled
+from cellrim.server.workspace.picture import UPLOAD, Picture, Settled
 from cellrim.server.workspace.status import Body, Key, Status, status_of
 
 SAMPLE = Path(cellrim.__file__).parent / "samples" / "nuclei.tif"
@@ -66,47 +66,50 @@ class FormOut(BaseModel):
 async def upload(request: Request, workspace: In, options: Annotated[Options, Query()]) -> Status:
     """Take an image in; it is segmented as soon as a worker is free."""
     request.app.state.check_space()
-    settings = request.app.state.settings
-    settled = await asyncio.to_thread(_settled, workspace, options, settings.model)
-    most = settings.max_upload_bytes
+    most = workspace.settings.max_upload_bytes
     limits = Limits(files=1, file_bytes=most, total_bytes=most, field=FIELD)
-    folder = workspace.pictures.new_folder()
-    (got,) = await receive(request, folder, limits=limits)
-    picture = await asyncio.to_thread(
-        workspace.pictures.add, folder, got.name, pixels=0, settled=settled
-    )
-    try:
-        picture.pixels = await asyncio.to_thread(
-            check_extent, got.path, got.name, max_pixels=settings.max_pixels
-        )
-    except ApiError:
-        workspace.pictures.remove(picture.key)
-        raise
-    workspace.spawn(workspace.segment(picture, settled))
-    return status_of(workspace, picture)
+    (got,) = await receive(request, workspace.pictures.new_folder(), limits=limits)
+    return await _take_in(workspace, got.path.parent, got.name, options)
 
 
 @router.post("/sample", status_code=202)
 async def sample(request: Request, workspace: In, options: Annotated[Options, Query()]) -> Status:
     """Take in the image that comes with cellrim, for a first look."""
     request.app.state.check_space()
-    settled = await asyncio.to_thread(
-        _settled, workspace, options, request.app.state.settings.model
-    )
     folder = workspace.pictures.new_folder()
-    pixels = await asyncio.to_thread(_copy_sample, folder)
+    await asyncio.to_thread(_copy_sample, folder)
+    return await _take_in(workspace, folder, SAMPLE.name, options)
+
+
+def _copy_sample(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    shutil.copyfile(SAMPLE, folder / UPLOAD)
+
+
+async def _take_in(workspace: Workspace, folder: Path, name: str, options: Options) -> Status:
+    try:
+        cost = await asyncio.to_thread(_check, workspace, folder / UPLOAD, name, options)
+        settled = await asyncio.to_thread(_settled, workspace, options)
+    except (ApiError, CellrimError):
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        raise
     picture = await asyncio.to_thread(
-        workspace.pictures.add, folder, SAMPLE.name, pixels=pixels, settled=settled
+        workspace.pictures.add, folder, name, cost=cost, settled=settled
     )
-    workspace.spawn(workspace.segment(picture, settled))
+    workspace.start_segmenting(picture, settled)
     return status_of(workspace, picture)
 
 
-def _copy_sample(folder: Path) -> int:
-    folder.mkdir(parents=True)
-    copy = folder / UPLOAD
-    shutil.copyfile(SAMPLE, copy)
-    return read_extent(copy).pixels
+def _check(workspace: Workspace, path: Path, name: str, options: Options) -> Cost:
+    settings = workspace.settings
+    return check_cost(
+        path,
+        name,
+        options,
+        models=workspace.models,
+        model=settings.model,
+        max_pixels=settings.max_pixels,
+    )
 
 
 @router.get("/images/{key}")
@@ -122,19 +125,17 @@ def forget(key: Key, workspace: In) -> None:
 
 
 @router.post("/images/{key}/segment", status_code=202)
-async def segment_again(
-    key: Key, request: Request, workspace: In, options: Annotated[Options, Query()]
-) -> Status:
+async def segment_again(key: Key, workspace: In, options: Annotated[Options, Query()]) -> Status:
     """Run the network again, with another model, diameter or channels; the upload is kept."""
     picture = workspace.pictures.get(key)
     if picture.state in ("waiting", "working"):
         raise ApiError("conflict", f"{picture.name} is being segmented already: wait a little.")
-    model = request.app.state.settings.model
-    settled = await asyncio.to_thread(_settled, workspace, options, model)
+    cost = await asyncio.to_thread(_check, workspace, picture.upload, picture.name, options)
+    settled = await asyncio.to_thread(_settled, workspace, options)
     if options.min_confidence is None:
         settled = replace(settled, min_confidence=picture.settled.min_confidence)
-    picture.begin("waiting")
-    workspace.spawn(workspace.segment(picture, settled))
+    picture.cost = cost
+    workspace.start_segmenting(picture, settled)
     return status_of(workspace, picture)
 
 
@@ -151,30 +152,33 @@ async def move_sliders(key: Key, sliders: Sliders, workspace: In) -> Status:
         with picture.lock:
             picture.settled = settled
     if sliders.threshold is not None and sliders.threshold != settled.threshold:
-        segmenter = workspace.models.get(settled.model)
         settled = replace(settled, threshold=sliders.threshold)
-        job = partial(picture.decode_again, segmenter, settled)
-        await workspace.work.run(job, pixels=picture.pixels)
+        await workspace.decode_again(picture, settled)
     return status_of(workspace, picture)
 
 
 @router.get(
     "/images/{key}/view", response_class=Response, responses={200: {"content": {"image/png": {}}}}
 )
-def view(
+async def view(
     key: Key,
     workspace: In,
     channel: Annotated[int | None, Query(ge=0, le=1000)] = None,
     most: Annotated[int, Query(ge=16, le=8192)] = 8192,
 ) -> Response:
     """Return the picture for the eye as PNG: all channels in colour, or one in grey."""
-    import imagecodecs
-
     picture = workspace.pictures.get(key)
     if not picture.channels:
         raise ApiError("conflict", picture.error or f"{picture.name} is not read yet.")
-    data = imagecodecs.png_encode(picture.view(channel, most), level=2)
-    return Response(data, media_type="image/png", headers={"Cache-Control": "private, no-store"})
+    write = partial(_write_view, picture, channel, most)
+    path = await workspace.write(picture, write, ending=".png")
+    return PassingFile(path, media_type="image/png")
+
+
+def _write_view(picture: Picture, channel: int | None, most: int, path: Path) -> None:
+    import imagecodecs
+
+    path.write_bytes(imagecodecs.png_encode(picture.view(channel, most), level=2))
 
 
 @router.get(
@@ -182,32 +186,35 @@ def view(
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
-def labels(key: Key, workspace: In) -> Response:
+async def labels(key: Key, workspace: In) -> Response:
     """Return all labels, row by row as little-endian numbers, packed with gzip.
 
     ``X-Bytes-Per-Label`` says whether they have two bytes or four. Hidden cells are there too.
     """
     picture = workspace.pictures.get(key)
+    picture.labelled()
+    headers = {"Content-Encoding": "gzip"}
+    write = partial(_write_labels, picture, headers)
+    path = await workspace.write(picture, write, ending=".gz")
+    return PassingFile(path, media_type="application/octet-stream", headers=headers)
+
+
+def _write_labels(picture: Picture, headers: dict[str, str], path: Path) -> None:
     with picture.lock:
         edited = picture.labelled()
         narrow = int(edited.labels.max(initial=0)) <= np.iinfo(np.uint16).max
-        data = edited.labels.astype("<u2" if narrow else "<u4").tobytes()
-        revision = edited.revision
-    headers = {
-        "Content-Encoding": "gzip",
-        "Cache-Control": "no-store",
-        "X-Bytes-Per-Label": "2" if narrow else "4",
-        "X-Revision": str(revision),
-    }
-    packed = gzip.compress(data, 1)
-    return Response(packed, media_type="application/octet-stream", headers=headers)
+        values = edited.labels.astype("<u2" if narrow else "<u4")
+        headers["X-Revision"] = str(edited.revision)
+    headers["X-Bytes-Per-Label"] = "2" if narrow else "4"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(memoryview(values).cast("B"))
 
 
 @router.get("/images/{key}/cells")
-def cells(key: Key, workspace: In) -> Cells:
+async def cells(key: Key, workspace: In) -> Cells:
     """Measure the cells that are shown."""
     picture = workspace.pictures.get(key)
-    columns = picture.measurements()
+    columns = await workspace.look(picture, picture.measurements)
     confidence = dict(picture.labelled().confidence)
     return Cells(
         revision=picture.labelled().revision,
@@ -224,7 +231,7 @@ def forms() -> list[FormOut]:
 
 
 @router.get("/images/{key}/result", response_class=Response)
-def download(
+async def download(
     key: Key,
     workspace: In,
     form: Annotated[str, Query(alias="format", max_length=100, examples=["label-tiff"])],
@@ -232,15 +239,17 @@ def download(
     """Return the labels as they are now, in any form."""
     wanted = form_named(form)
     picture = workspace.pictures.get(key)
-    with TemporaryDirectory(dir=picture.folder) as folder:
-        path = Path(folder) / f"result{wanted.ending}"
-        wanted.write(picture.result(), path)
-        data = path.read_bytes()
-    return Response(data, media_type=wanted.media_type, headers={"Cache-Control": "no-store"})
+    write = partial(_write_result, picture, wanted)
+    path = await workspace.write(picture, write, ending=wanted.ending)
+    return PassingFile(path, media_type=wanted.media_type)
 
 
-def _settled(workspace: Workspace, options: Options, default_model: str) -> Settled:
-    model = options.model or default_model
+def _write_result(picture: Picture, form: Form, path: Path) -> None:
+    form.write(picture.result(), path, picture.name)
+
+
+def _settled(workspace: Workspace, options: Options) -> Settled:
+    model = options.model or workspace.settings.model
     card = workspace.models.get(model).card
     asked = options.asked()
     least = options.min_confidence

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from cellrim.server.workspace.corrected import CorrectedSet
 from cellrim.server.workspace.desk import In, Route
+from cellrim.server.workspace.picture import Picture
 from cellrim.server.workspace.status import Body, Key
 from cellrim.server.workspace.trainer import why_not
+from cellrim.server.workspace.training import Stage, State
 
 router = APIRouter(prefix="/learning", route_class=Route)
 
@@ -51,11 +55,15 @@ class Learning(BaseModel):
 
     images: list[InSet]
     impossible: Annotated[str | None, Field(description="Why nothing can be trained here.")]
-    state: Literal["none", "training", "comparing", "finished", "failed", "stopped"]
+    state: State
+    stage: Annotated[Stage, Field(description="Of the state training.")]
     base: str
     model: str
     minutes: float
     seconds: float
+    seconds_left: Annotated[
+        float | None, Field(description="Of the training itself; null before its first steps.")
+    ]
     fraction: float
     loss: float | None
     marks: list[MarkOut]
@@ -85,10 +93,12 @@ def learning(workspace: In) -> Learning:
         images=[InSet(id=c.key, name=c.name, cells=c.cells) for c in workspace.corrected.all()],
         impossible=why_not(),
         state=training.state,
+        stage=training.stage,
         base=training.base,
         model=training.model,
         minutes=training.minutes,
         seconds=training.seconds,
+        seconds_left=training.seconds_left,
         fraction=training.fraction,
         loss=training.loss,
         marks=[MarkOut(**asdict(mark)) for mark in training.marks],
@@ -99,12 +109,15 @@ def learning(workspace: In) -> Learning:
 
 
 @router.post("/images", status_code=201)
-def add_to_set(asked: AddToSet, workspace: In) -> Learning:
+async def add_to_set(asked: AddToSet, workspace: In) -> Learning:
     """Put an image into the set as it is corrected now."""
     picture = workspace.pictures.get(asked.id)
-    result = picture.result()
-    workspace.corrected.add(picture.key, picture.name, upload=picture.upload, result=result)
+    await workspace.look(picture, partial(_collect, workspace.corrected, picture))
     return learning(workspace)
+
+
+def _collect(corrected: CorrectedSet, picture: Picture) -> None:
+    corrected.add(picture.key, picture.name, upload=picture.upload, result=picture.result())
 
 
 @router.delete("/images/{key}")
@@ -117,11 +130,7 @@ def take_from_set(key: Key, workspace: In) -> Learning:
 @router.post("/training", status_code=202)
 async def start_training(asked: StartTraining, workspace: In) -> Learning:
     """Train a model on the set; the new model is offered when it is done."""
-    base = await asyncio.to_thread(workspace.model_folder, asked.model)
-    await asyncio.to_thread(
-        workspace.trainer.start, workspace.corrected, base, minutes=asked.minutes
-    )
-    workspace.spawn(workspace.train())
+    await workspace.start_training(asked.model, minutes=asked.minutes)
     return learning(workspace)
 
 

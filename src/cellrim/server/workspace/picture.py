@@ -25,6 +25,7 @@ from cellrim.io.overlay import display
 from cellrim.measure.cells import measure_cells
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Prediction, Segmenter
+from cellrim.server.options import Cost
 from cellrim.server.problems import ApiError
 from cellrim.server.workspace.editing import Box, Change, EditedLabels, replace_all
 
@@ -77,8 +78,8 @@ class Picture:
         What the client calls it; text to show.
     folder
         Where its files are; the upload is called ``0``.
-    pixels
-        How many, by the file's header.
+    cost
+        What segmenting it takes.
     settled
         How its labels are made.
     """
@@ -86,7 +87,7 @@ class Picture:
     key: str
     name: str
     folder: Path
-    pixels: int
+    cost: Cost
     settled: Settled
     state: State = "waiting"
     error: str | None = None

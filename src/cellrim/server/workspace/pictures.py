@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from cellrim.server.options import Cost
 from cellrim.server.problems import ApiError
 from cellrim.server.workspace.picture import Picture, Settled
 
@@ -36,9 +37,9 @@ class Pictures:
         """Name a folder for an upload; its name is the picture's key."""
         return self._folder / secrets.token_hex(16)
 
-    def add(self, folder: Path, name: str, *, pixels: int, settled: Settled) -> Picture:
+    def add(self, folder: Path, name: str, *, cost: Cost, settled: Settled) -> Picture:
         """Take a folder with an upload in; others go where there is no room."""
-        picture = Picture(folder.name, name, folder, pixels, settled)
+        picture = Picture(folder.name, name, folder, cost, settled)
         with self._lock:
             self._all[picture.key] = picture
         self.tidy(keep=picture.key)
