@@ -1,11 +1,20 @@
-"""Load on a real server against the bare predictor: 512x512 images, requests a second, p95.
+"""Load on a real server: its speed against the bare predictor's, and its memory.
 
 Usage: python benchmarks/serve.py [--clients 8] [--seconds 30] [--workers 2] [--threads 1]
+       python benchmarks/serve.py --memory [--clients 8] [--edge 4096] [--workers 2] [--threads 1]
+
+Speed: 512x512 images, requests a second, p95.
 
 Both read the same PNG, segment it with the embedded model, measure its cells and write the table,
 with the same number of workers and threads; the predictor by function call in one process, the
 server through HTTP. Run it with nothing else on the machine. The server's share of the predictor's
 throughput is what counts, since both change with the machine; wanted: at least 85 %.
+
+Memory (Linux): all clients at once send colour images of the given edge, of 8 bits and of 16, and
+ask for all that takes memory: each form of an answer, an image in the page with its views, labels,
+measurements, a correction and downloads, and clients that take nothing of what they asked for. What
+the process held at most is compared with what the server states (``memory_bound``). Speed does not
+matter here, so the machine may be busy.
 """
 
 from __future__ import annotations
@@ -38,7 +47,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--edge", type=int, default=4096)
     asked = parser.parse_args()
+    if asked.memory:
+        show_memory(asked)
+    else:
+        show_speed(asked)
+
+
+def show_speed(asked: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "image.png"
         write_image(image)
