@@ -386,17 +386,15 @@ def real_crops(folder, *, dataset, count):
 
 
 @pytest.mark.timeout(1500)
-def test_correct_and_learn(visit, real_data, look_at):
+def test_correct_and_learn(visit, real_data, look_at, tmp_path):
     """Real images, the real model, and a real training of a few steps."""
     from playwright.sync_api import expect
 
     pytest.importorskip("torch", reason="training needs torch")
     page = visit(model="general", model_folders=(), training_patches=32)
     crops = dict(real_crops(real_data, dataset="dsb2018", count=3))
-    page.set_input_files(
-        "#files",
-        [{"name": n, "mimeType": "image/png", "buffer": data} for n, data in crops.items()],
-    )
+    for name, data in crops.items():
+        drop(page, name, data)
     what = page.locator("#images .what")
     expect(what.filter(has_text=re.compile(r"^\d+ cells?$"))).to_have_count(3, timeout=3 * SECONDS)
     page.click("#tab-learn")
@@ -413,6 +411,8 @@ def test_correct_and_learn(visit, real_data, look_at):
         page.click("#tab-learn")
         page.click("#collect")
         expect(page.locator("#set li")).to_have_count(number)
+    download(page, "label-tiff").save_as(tmp_path / "labels.tif")
+    assert len(np.unique(tifffile.imread(tmp_path / "labels.tif"))) == cells
     look_at(page, "learn-collected")
     page.fill("#minutes", "20")
     page.click("#train")

@@ -20,9 +20,9 @@ from starlette.exceptions import HTTPException
 from cellrim._version import __version__
 from cellrim.server import info, jobs, segment, workspace
 from cellrim.server.guard import Guard
+from cellrim.server.memory import pixels_at_once
 from cellrim.server.metrics import Metrics
 from cellrim.server.models import Models
-from cellrim.server.options import pixels_at_once
 from cellrim.server.parts import Parts
 from cellrim.server.problems import ApiError, Kind, Problem, answer
 from cellrim.server.runner import Runner
@@ -61,6 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
     ------
     ModelError
         If a model folder is none, or the default model is not there.
+    UsageError
+        If the memory is not enough for one image.
     """
     app = FastAPI(
         title="cellrim",
@@ -78,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     state.work = Work(
         workers=settings.workers,
         max_waiting=settings.max_waiting,
-        max_pixels=pixels_at_once(settings.max_pixels),
+        max_pixels=pixels_at_once(settings),
         max_seconds=settings.max_seconds,
     )
     state.check_space = lambda: _check_space(settings)
@@ -182,6 +184,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             tags=[
                 {"name": "segment", "description": "One image, answered at once."},
                 {"name": "jobs", "description": "Many images, in the background."},
+                {"name": "workspace", "description": "Images in the page, and learning."},
                 {"name": "server", "description": "Models, health, numbers."},
             ],
         )

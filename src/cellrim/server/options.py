@@ -191,17 +191,6 @@ class Cost:
         return max(self.pixels / 1e6, 0.05)
 
 
-def pixels_at_once(max_pixels: int) -> int:
-    """Return how many pixels the network may see at the same time, in all images together.
-
-    Parameters
-    ----------
-    max_pixels
-        Most pixels of one image. Two such images fit, and any one whose scale is estimated.
-    """
-    return max(2 * max_pixels, MOST_ENLARGED_PIXELS)
-
-
 def check_cost(
     path: Path, name: str, options: Options, *, models: Models, model: str, max_pixels: int
 ) -> Cost:

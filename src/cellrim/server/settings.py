@@ -38,7 +38,9 @@ class Settings(BaseModel):
         Largest image file.
     max_pixels
         Most pixels of an image, told from the file's header before it is decoded, and of what the
-        network sees of it. Twice as many are worked on at the same time, which bounds the memory.
+        network sees of it.
+    max_memory_bytes
+        What the process takes at most; decides how many pixels are worked on at the same time.
     max_waiting
         Most images that wait for a worker; the next one is told to come back later.
     max_seconds
@@ -73,6 +75,7 @@ class Settings(BaseModel):
     threads: PositiveInt = Field(default_factory=lambda: max(1, default_threads() // 2))
     max_upload_bytes: PositiveInt = 200 * MB
     max_pixels: PositiveInt = 36 * MB
+    max_memory_bytes: PositiveInt = 10 * GB
     max_waiting: PositiveInt = 200
     max_seconds: PositiveFloat = 600
     max_files: PositiveInt = 2000

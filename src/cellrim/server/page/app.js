@@ -180,7 +180,7 @@ function describe(image) {
   if (!status) return image.sent > 0 && image.sent < 1 ? "sending" : image.sent >= 1 ? "arriving" : "waits to be sent";
   if (status.state === "waiting") return status.waiting > 1 ? `waits, ${status.waiting} in the queue` : "waits";
   if (status.state === "working") return `segmenting, about ${duration(Math.max(1, status.expected_seconds - status.seconds))}`;
-  return `${plural(status.count, "cell")}${status.edits ? `, ${plural(status.edits, "correction")}` : ""}`;
+  return `${plural(status.count, "cell")}${status.edits ? `, ${plural(status.edits, "edit")}` : ""}`;
 }
 
 function progressOf(image) {

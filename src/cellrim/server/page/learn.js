@@ -127,24 +127,33 @@ export class LearnPanel {
   }
 
   outcome(state) {
-    const rows = state.comparison.map((row) => {
-      const change = row.ap50_after - row.ap50_before;
-      const kind = change > 0.005 ? "better" : change < -0.005 ? "worse" : "";
-      return h(
-        "tr",
-        {},
-        h("td", { title: row.name }, row.name + (row.held_back ? " *" : "")),
-        h("td", {}, String(row.cells)),
-        h("td", {}, `${row.cells_before} → ${row.cells_after}`),
-        h("td", { class: kind }, `${row.ap50_before.toFixed(2)} → ${row.ap50_after.toFixed(2)}`),
-      );
-    });
+    const rows = [...state.comparison].sort((a, b) => b.held_back - a.held_back);
+    const held = rows.filter((row) => row.held_back);
+    const mean = (column) => (held.reduce((sum, row) => sum + row[column], 0) / held.length).toFixed(2);
+    const where = held.length === 1 ? "the image" : `the ${held.length} images`;
+    const same = rows.every((row) => row.ap50_before === row.ap50_after && row.cells_before === row.cells_after);
     const head = ["Image", "Cells", "Found", "AP50"].map((text) => h("th", { scope: "col" }, text));
     return [
-      h("p", {}, `${state.model} is ready (${duration(state.seconds)}). Before → after on your corrections:`),
-      h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)),
-      h("p", { class: "note" }, "* held back from training: the fair comparison. AP50: share of cells found with an outline that fits by half, 1 is perfect."),
+      h("p", {}, h("b", {}, `${state.model} is ready`), ` after ${duration(state.seconds)}.`),
+      held.length ? h("p", {}, `On ${where} held back from training (*): AP50 ${mean("ap50_before")} → ${mean("ap50_after")}.`) : null,
+      same ? h("p", { class: "note" }, `It finds the same as ${state.base}: nothing better came up on the way. Collect more images, or give it more minutes.`) : null,
       h("button", { class: "primary", onclick: () => this.onModel(state.model, true) }, "Use it for this image"),
-    ];
+      h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows.map(outcomeRow))),
+      h("p", { class: "note" }, "Before → after, on your corrections. AP50: share of cells found with an outline that fits by half; 1 is perfect."),
+    ].filter(Boolean);
   }
+}
+
+function outcomeRow(row) {
+  const change = row.ap50_after - row.ap50_before;
+  const kind = change > 0.005 ? "better" : change < -0.005 ? "worse" : "";
+  const name = row.held_back ? `* ${row.name}` : row.name;
+  return h(
+    "tr",
+    {},
+    h("td", { title: row.held_back ? `${row.name}, held back from training` : row.name }, name),
+    h("td", {}, String(row.cells)),
+    h("td", {}, `${row.cells_before} → ${row.cells_after}`),
+    h("td", { class: kind }, `${row.ap50_before.toFixed(2)} → ${row.ap50_after.toFixed(2)}`),
+  );
 }

@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field
 
 from cellrim.server.workspace import editing
 from cellrim.server.workspace.desk import In, Route, Workspace
-from cellrim.server.workspace.editing import Box, Change, EditedLabels
+from cellrim.server.workspace.edited import EditedLabels
+from cellrim.server.workspace.editing import Box, Change
 from cellrim.server.workspace.picture import Picture
 from cellrim.server.workspace.status import Body, Key, Status, status_of
 
@@ -31,21 +32,24 @@ class Delete(Body):
     """Take cells away."""
 
     action: Literal["delete"]
-    cells: Annotated[list[CellId], Field(min_length=1, max_length=_MOST_CELLS)]
+    cells: Annotated[list[CellId], Field(min_length=1, max_length=_MOST_CELLS, examples=[[3]])]
 
 
 class Merge(Body):
     """Make one cell of several that touch."""
 
     action: Literal["merge"]
-    cells: Annotated[list[CellId], Field(min_length=2, max_length=_MOST_CELLS)]
+    cells: Annotated[list[CellId], Field(min_length=2, max_length=_MOST_CELLS, examples=[[3, 4]])]
 
 
 class Split(Body):
     """Cut a cell along a line of x, y points; the one below the line where none is named."""
 
     action: Literal["split"]
-    line: Annotated[list[PointIn], Field(min_length=2, max_length=_MOST_POINTS)]
+    line: Annotated[
+        list[PointIn],
+        Field(min_length=2, max_length=_MOST_POINTS, examples=[[[10.5, 2], [10.5, 40]]]),
+    ]
     cell: CellId | None = None
 
 
@@ -53,14 +57,17 @@ class Draw(Body):
     """Draw a new cell as a polygon of x, y points, or the named one anew."""
 
     action: Literal["draw"]
-    polygon: Annotated[list[PointIn], Field(min_length=3, max_length=_MOST_POINTS)]
+    polygon: Annotated[
+        list[PointIn],
+        Field(min_length=3, max_length=_MOST_POINTS, examples=[[[5, 5], [25, 5], [15, 20]]]),
+    ]
     cell: CellId | None = None
 
 
 class Undo(Body):
     """Take the last correction back, or do it again."""
 
-    action: Literal["undo", "redo"]
+    action: Annotated[Literal["undo", "redo"], Field(examples=["undo"])]
 
 
 Edit = Annotated[Delete | Merge | Split | Draw | Undo, Field(discriminator="action")]
@@ -80,7 +87,7 @@ class Edited(BaseModel):
     ]
 
 
-@router.post("/images/{key}/edits")
+@router.post("/images/{key}/edits", summary="Correct the labels")
 async def edit(key: Key, asked: Edit, workspace: In) -> Edited:
     """Correct the labels."""
     picture = workspace.pictures.get(key)

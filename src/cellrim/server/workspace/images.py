@@ -36,8 +36,8 @@ router = APIRouter(route_class=Route)
 class Sliders(Body):
     """What acts without running the network; what is left out stays."""
 
-    threshold: Annotated[float | None, Field(ge=0.05, le=0.95)] = None
-    min_confidence: Annotated[float | None, Field(ge=0, le=1)] = None
+    threshold: Annotated[float | None, Field(ge=0.05, le=0.95, examples=[0.5])] = None
+    min_confidence: Annotated[float | None, Field(ge=0, le=1, examples=[0.3])] = None
 
 
 class Cells(BaseModel):
@@ -60,6 +60,7 @@ class FormOut(BaseModel):
 @router.post(
     "/images",
     status_code=202,
+    summary="Take an image in",
     openapi_extra=multipart(FIELD, many=False),
     responses=documented("too-large", "too-many-pixels", "unreadable-image"),
 )
@@ -72,7 +73,7 @@ async def upload(request: Request, workspace: In, options: Annotated[Options, Qu
     return await _take_in(workspace, got.path.parent, got.name, options)
 
 
-@router.post("/sample", status_code=202)
+@router.post("/sample", status_code=202, summary="Take the sample image in")
 async def sample(request: Request, workspace: In, options: Annotated[Options, Query()]) -> Status:
     """Take in the image that comes with cellrim, for a first look."""
     request.app.state.check_space()
@@ -112,19 +113,24 @@ def _check(workspace: Workspace, path: Path, name: str, options: Options) -> Cos
     )
 
 
-@router.get("/images/{key}")
+@router.get("/images/{key}", summary="See where an image is")
 async def image_status(key: Key, workspace: In) -> Status:
     """Tell where an image is."""
     return status_of(workspace, workspace.pictures.get(key))
 
 
-@router.delete("/images/{key}", status_code=204)
+@router.delete("/images/{key}", status_code=204, summary="Remove an image")
 def forget(key: Key, workspace: In) -> None:
     """Remove an image and everything about it."""
     workspace.pictures.remove(key)
 
 
-@router.post("/images/{key}/segment", status_code=202)
+@router.post(
+    "/images/{key}/segment",
+    status_code=202,
+    summary="Segment it again",
+    responses=documented("too-many-pixels"),
+)
 async def segment_again(key: Key, workspace: In, options: Annotated[Options, Query()]) -> Status:
     """Run the network again, with another model, diameter or channels; the upload is kept."""
     picture = workspace.pictures.get(key)
@@ -139,7 +145,7 @@ async def segment_again(key: Key, workspace: In, options: Annotated[Options, Que
     return status_of(workspace, picture)
 
 
-@router.patch("/images/{key}")
+@router.patch("/images/{key}", summary="Move the sliders")
 async def move_sliders(key: Key, sliders: Sliders, workspace: In) -> Status:
     """Hide cells of low confidence, or decode the maps again with another threshold."""
     picture = workspace.pictures.get(key)
@@ -158,7 +164,10 @@ async def move_sliders(key: Key, sliders: Sliders, workspace: In) -> Status:
 
 
 @router.get(
-    "/images/{key}/view", response_class=Response, responses={200: {"content": {"image/png": {}}}}
+    "/images/{key}/view",
+    summary="Get the picture",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
 )
 async def view(
     key: Key,
@@ -183,6 +192,7 @@ def _write_view(picture: Picture, channel: int | None, most: int, path: Path) ->
 
 @router.get(
     "/images/{key}/labels",
+    summary="Get the labels",
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
@@ -210,7 +220,7 @@ def _write_labels(picture: Picture, headers: dict[str, str], path: Path) -> None
         file.write(memoryview(values).cast("B"))
 
 
-@router.get("/images/{key}/cells")
+@router.get("/images/{key}/cells", summary="Measure the cells")
 async def cells(key: Key, workspace: In) -> Cells:
     """Measure the cells that are shown."""
     picture = workspace.pictures.get(key)
@@ -224,13 +234,13 @@ async def cells(key: Key, workspace: In) -> Cells:
     )
 
 
-@router.get("/forms")
+@router.get("/forms", summary="List the forms of results")
 def forms() -> list[FormOut]:
     """List the forms in which results can be downloaded."""
     return [FormOut(name=n, about=f.about, ending=f.ending) for n, f in FORMS.items()]
 
 
-@router.get("/images/{key}/result", response_class=Response)
+@router.get("/images/{key}/result", summary="Download a result", response_class=Response)
 async def download(
     key: Key,
     workspace: In,

@@ -75,17 +75,19 @@ class Learning(BaseModel):
 class StartTraining(Body):
     """How long to train, and from which model."""
 
-    minutes: Annotated[float, Field(ge=0.1, le=MOST_MINUTES)] = 10.0
-    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)] = "general"
+    minutes: Annotated[float, Field(ge=0.1, le=MOST_MINUTES, examples=[10])] = 10.0
+    model: Annotated[
+        str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100, examples=["general"])
+    ] = "general"
 
 
 class AddToSet(Body):
     """The image to put into the set, as it is corrected now."""
 
-    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", examples=["0" * 32])]
 
 
-@router.get("")
+@router.get("", summary="See the set and the training")
 def learning(workspace: In) -> Learning:
     """Tell what is in the set and how the latest training goes."""
     training = workspace.trainer.training
@@ -108,7 +110,7 @@ def learning(workspace: In) -> Learning:
     )
 
 
-@router.post("/images", status_code=201)
+@router.post("/images", status_code=201, summary="Put an image into the set")
 async def add_to_set(asked: AddToSet, workspace: In) -> Learning:
     """Put an image into the set as it is corrected now."""
     picture = workspace.pictures.get(asked.id)
@@ -120,21 +122,21 @@ def _collect(corrected: CorrectedSet, picture: Picture) -> None:
     corrected.add(picture.key, picture.name, upload=picture.upload, result=picture.result())
 
 
-@router.delete("/images/{key}")
+@router.delete("/images/{key}", summary="Take an image out of the set")
 def take_from_set(key: Key, workspace: In) -> Learning:
     """Take an image out of the set."""
     workspace.corrected.remove(key)
     return learning(workspace)
 
 
-@router.post("/training", status_code=202)
+@router.post("/training", status_code=202, summary="Train on the set")
 async def start_training(asked: StartTraining, workspace: In) -> Learning:
     """Train a model on the set; the new model is offered when it is done."""
     await workspace.start_training(asked.model, minutes=asked.minutes)
     return learning(workspace)
 
 
-@router.delete("/training")
+@router.delete("/training", summary="Stop the training")
 async def stop_training(workspace: In) -> Learning:
     """Stop the training; its model is lost."""
     await asyncio.to_thread(workspace.trainer.stop)

@@ -27,7 +27,8 @@ from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.server.options import Cost
 from cellrim.server.problems import ApiError
-from cellrim.server.workspace.editing import Box, Change, EditedLabels, replace_all
+from cellrim.server.workspace.edited import EditedLabels
+from cellrim.server.workspace.editing import Box, Change, replace_all
 
 State = Literal["waiting", "working", "ready", "failed"]
 
@@ -181,7 +182,7 @@ class Picture:
             self.settled = settled
             if self.edited is None:
                 confidence = {i: float(v) for i, v in enumerate(sure, start=1)}
-                self.edited = EditedLabels(self._map_labels(labels), confidence)
+                self.edited = EditedLabels(self._map_labels(labels), confidence, folder=self.folder)
             else:
                 old = self.edited
                 old.apply(replace_all(old.labels, labels, old.confidence, sure))
