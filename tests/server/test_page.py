@@ -18,6 +18,7 @@ import tifffile
 
 from cellrim.io.images import read_image
 from cellrim.server.app import PAGE, create_app
+from cellrim.server.workspace import desk, trainer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -373,6 +374,56 @@ def test_real_images_in_the_browser(page, real_data, settings_with):
     done = page.locator("#images .what", has_text=re.compile(r"^\d+ cells?$"))
     done.wait_for()
     assert page.locator("#images .thumb[src]").count() == 1
+
+
+TRAINS = """
+import json, pathlib, shutil, sys, time
+data, run, base = map(pathlib.Path, sys.argv[1:])
+print("packing 2/2: x", flush=True)
+print("epoch 0: 0 patches, 0 min, Dice 0.9, AP50 0.250, mAP 0.1 | x 0.2", flush=True)
+for patch in (10, 20, 30):
+    print(f"patch {patch} of 40  loss 0.{50 - patch}0  1 min left", flush=True)
+    time.sleep(2)
+(run / "model").mkdir(parents=True)
+shutil.copy(base / "model.onnx", run / "model")
+card = json.loads((base / "card.json").read_text())
+card["name"] = data.name
+(run / "model" / "card.json").write_text(json.dumps(card))
+"""
+
+
+@pytest.mark.timeout(600)
+def test_learning_is_shown_as_it_goes(visit, png, field, look_at, monkeypatch):
+    """With a script in the place of the training, which says what a training says."""
+    from playwright.sync_api import expect
+
+    def command(data, run, base, _minutes, **_more):
+        return [*(sys.executable, "-c", TRAINS), str(data), str(run), str(base.path)]
+
+    monkeypatch.setattr(desk, "train_command", command)
+    monkeypatch.setattr(trainer, "why_not", lambda: None)
+    page = visit()
+    page.click("#tab-learn")
+    other = imagecodecs.png_encode(field, level=0)
+    for number, (name, data) in enumerate({"first.png": png, "second.png": other}.items(), start=1):
+        drop(page, name, data)
+        page.click(f"#images button:has-text('{name}')")
+        wait_for_count(page, "20")
+        page.click("#collect")
+        expect(page.locator("#set li")).to_have_count(number)
+    page.locator("#train").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#progress")).to_contain_text("left", timeout=SECONDS)
+    look_at(page, "learning")
+    expect(page.locator("#progress")).to_contain_text("is ready", timeout=SECONDS)
+    look_at(page, "learned")
+    expect(page.locator("#progress tbody tr").first).to_contain_text("*")
+    use = page.locator("text=Use it for this image")
+    box = use.bounding_box()
+    assert box["y"] + box["height"] < 720
+    use.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#model")).to_have_value("tiny-fit-1")
 
 
 def real_crops(folder, *, dataset, count):

@@ -51,7 +51,7 @@ def serve(
     memory_gb: Annotated[
         float,
         typer.Option(min=0.001, help="Memory of the process at most: fewer images run at once."),
-    ] = 10,
+    ] = 12,
     max_files: Annotated[int, typer.Option(min=1, help="Most images of a job.")] = 2000,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for an image.")] = 600,
     keep_days: Annotated[

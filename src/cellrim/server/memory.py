@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from cellrim.errors import UsageError
 from cellrim.prediction.segmenter import MOST_ENLARGED_PIXELS
+from cellrim.server.models import MOST_LOADED
 from cellrim.server.settings import GB, MB, Settings
 
 BASE_BYTES = 500 * MB
 """Of the process with its libraries, the loaded models and everything small."""
 TILE_BYTES = 700 * MB
-"""Of the network on its largest tile; each worker has one."""
+"""Of the network on its largest tile; each worker has one of each loaded model."""
 PIXEL_BYTES = 80
 """For each pixel that the network sees: image, maps, labels."""
 LOOK_BYTES = 60
@@ -44,4 +45,4 @@ def pixels_at_once(settings: Settings) -> int:
 
 def _fixed(settings: Settings) -> int:
     look = LOOK_BYTES * settings.max_pixels
-    return BASE_BYTES + settings.workers * TILE_BYTES + look
+    return BASE_BYTES + settings.workers * MOST_LOADED * TILE_BYTES + look

@@ -12,7 +12,8 @@ from cellrim.models.registry import embedded_models, find_model
 from cellrim.prediction.loading import load_model
 from cellrim.prediction.segmenter import Segmenter
 
-_MOST_LOADED = 4
+MOST_LOADED = 2
+"""Models that are kept loaded, each with the memory that its network took at most."""
 
 
 class Models:
@@ -84,7 +85,7 @@ class Models:
             if name not in self._loaded:
                 self._loaded[name] = load_model(folder, threads=self._threads)
             self._loaded.move_to_end(name)
-            while len(self._loaded) > _MOST_LOADED:
+            while len(self._loaded) > MOST_LOADED:
                 self._loaded.popitem(last=False)
             return self._loaded[name]
 

@@ -75,7 +75,7 @@ class Settings(BaseModel):
     threads: PositiveInt = Field(default_factory=lambda: max(1, default_threads() // 2))
     max_upload_bytes: PositiveInt = 200 * MB
     max_pixels: PositiveInt = 36 * MB
-    max_memory_bytes: PositiveInt = 10 * GB
+    max_memory_bytes: PositiveInt = 12 * GB
     max_waiting: PositiveInt = 200
     max_seconds: PositiveFloat = 600
     max_files: PositiveInt = 2000
