@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { CellsPanel } from "./cells.js";
-import { $, capital, debounce, duration, h, hide, number, plural, save, say } from "./dom.js";
+import { $, capital, debounce, duration, h, hide, keepFocus, number, plural, save, say } from "./dom.js";
 import { LearnPanel } from "./learn.js";
 import { Viewer } from "./viewer.js";
 
@@ -632,7 +632,9 @@ function toggleOverview() {
   return $("overview").querySelector("button")?.focus();
 }
 
-function paintOverview() {
+const paintOverview = () => keepFocus($("overview"), drawOverview);
+
+function drawOverview() {
   const rows = [...images.values()].map((image) => {
     const { status } = image;
     const ready = status?.state === "ready";

@@ -1,7 +1,7 @@
 // The Learn tab: the corrected images, a training on them, and what it brought.
 
 import * as api from "./api.js";
-import { $, duration, h, plural, say } from "./dom.js";
+import { $, duration, h, keepFocus, plural, say } from "./dom.js";
 
 const EVERY = 1000; // milliseconds between two looks at a training
 
@@ -65,6 +65,11 @@ export class LearnPanel {
 
   draw(state) {
     const finished = this.isBusy && state.state === "finished";
+    keepFocus($("panel-learn"), () => this.paint(state));
+    if (finished) this.onModel(state.model, false);
+  }
+
+  paint(state) {
     this.state = state;
     this.isBusy = state.state === "training" || state.state === "comparing";
     const current = this.current();
@@ -92,7 +97,6 @@ export class LearnPanel {
       state.impossible ??
       (few ? "Needs two collected images: one to learn from, one to judge by." : "The new model is offered beside the others; nothing is replaced.");
     $("progress").replaceChildren(...this.progress(state));
-    if (finished) this.onModel(state.model, false);
   }
 
   progress(state) {
@@ -132,7 +136,7 @@ export class LearnPanel {
     const mean = (column) => (held.reduce((sum, row) => sum + row[column], 0) / held.length).toFixed(2);
     const where = held.length === 1 ? "the image" : `the ${held.length} images`;
     const same = rows.every((row) => row.ap50_before === row.ap50_after && row.cells_before === row.cells_after);
-    const head = ["Image", "Cells", "Found", "AP50"].map((text) => h("th", { scope: "col" }, text));
+    const head = ["Image", "Cells", "AP50"].map((text) => h("th", { scope: "col" }, text));
     return [
       h("p", {}, h("b", {}, `${state.model} is ready`), ` after ${duration(state.seconds)}.`),
       held.length ? h("p", {}, `On ${where} held back from training (*): AP50 ${mean("ap50_before")} → ${mean("ap50_after")}.`) : null,
@@ -152,8 +156,7 @@ function outcomeRow(row) {
     "tr",
     {},
     h("td", { title: row.held_back ? `${row.name}, held back from training` : row.name }, name),
-    h("td", {}, String(row.cells)),
-    h("td", {}, `${row.cells_before} → ${row.cells_after}`),
+    h("td", { title: `The correction has ${row.cells}` }, `${row.cells_before} → ${row.cells_after}`),
     h("td", { class: kind }, `${row.ap50_before.toFixed(2)} → ${row.ap50_after.toFixed(2)}`),
   );
 }
