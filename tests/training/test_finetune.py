@@ -8,7 +8,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from cellrim.cli.main import app
-from cellrim.errors import RecipeError
+from cellrim.errors import RecipeError, UsageError
 from cellrim.models.card import read_card
 from cellrim.models.registry import ModelFolder, find_model
 from cellrim.prediction import load_model
@@ -69,3 +69,10 @@ def test_a_folder_that_is_no_data_set_is_named(tmp_path):
     done = CliRunner().invoke(app, ["train", str(tmp_path / "empty"), "-o", str(tmp_path / "run")])
     assert done.exit_code != 0
     assert "layout of none of" in str(done.output) + str(done.exception)
+
+
+def test_a_recipe_has_its_own_length(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.touch()
+    done = CliRunner().invoke(app, ["train", str(recipe), "--patches", "5"])
+    assert isinstance(done.exception, UsageError)

@@ -144,6 +144,8 @@ class Workspace:
             picture.segment(segmenter, settled)
 
         await self._run(picture, job)
+        if picture.stop.is_set():
+            return
         failed = picture.error is not None
         self._parts.metrics.image("page", None if failed else picture.seconds, failed=failed)
         if not failed:

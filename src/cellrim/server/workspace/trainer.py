@@ -37,7 +37,6 @@ LEAST_IMAGES = 2
 """One to learn from and one to judge by."""
 
 _MODEL = Path("run") / "model"
-# What a training needs and nobody afterwards.
 _SCRAPS = (Path("run") / "packed", Path("run") / "checkpoint.pt")
 _STOP_SECONDS = 20.0
 
@@ -89,14 +88,12 @@ class Trainer:
         self._lock = threading.Lock()
 
     def tidy(self) -> None:
-        """Leave of each training the model and its report, and nothing of one without a model."""
-        if self.training.is_busy:
-            return
+        """Leave of earlier trainings the models and reports; for the start, before any runs."""
         for folder in self.folder.glob("*"):
-            if not (folder / _MODEL).is_dir():
+            if (folder / _MODEL).is_dir():
+                _remove_scraps(folder)
+            else:
                 _remove(folder)
-            for scrap in (folder.name, *_SCRAPS):
-                _remove(folder / scrap)
 
     def models(self) -> Iterator[Path]:
         """Model folders that earlier trainings made."""
@@ -183,8 +180,8 @@ class Trainer:
 
     def finish(self) -> None:
         """Note that all is done; what only the training needed goes."""
+        _remove_scraps(self.folder / self.training.model)
         self._end("finished", None)
-        self.tidy()
 
     def fail(self, reason: str) -> None:
         """Note that something went wrong after the training."""
@@ -224,6 +221,12 @@ class Trainer:
         while (self.folder / f"{stem}-fit-{number}").exists():
             number += 1
         return f"{stem}-fit-{number}"
+
+
+def _remove_scraps(folder: Path) -> None:
+    """Remove what a training needs and nobody afterwards: copies of the images, and its state."""
+    for scrap in (folder.name, *_SCRAPS):
+        _remove(folder / scrap)
 
 
 def _remove(path: Path) -> None:
