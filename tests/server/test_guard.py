@@ -1,5 +1,7 @@
 import asyncio
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.websockets import WebSocketDisconnect
@@ -186,3 +188,29 @@ def test_an_error_after_the_answer_has_begun_adds_nothing(settings_with):
     main, sent = exchange(fails, settings_with(), [piece(more=False)])
     asyncio.run(main())
     assert [message["type"] for message in sent] == ["http.response.start"]
+
+
+def test_more_requests_than_allowed_are_told_to_come_back(serve, png):
+    client = serve(max_requests=1)
+    together = threading.Barrier(2)
+    held = client.app.state.work.run
+
+    async def hold(*arguments, **options):
+        await asyncio.to_thread(together.wait, 60)  # the request is being answered
+        await asyncio.to_thread(together.wait, 60)
+        return await held(*arguments, **options)
+
+    client.app.state.work.run = hold
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/v1/segment", files={"image": png})
+        together.wait(60)
+        refused = client.get("/v1/models")
+        health = client.get("/healthz")
+        together.wait(60)
+        assert first.result().status_code == 200
+    assert refused.status_code == 503
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.headers["retry-after"] == "10"
+    assert refused.json()["type"] == "/problems/busy"
+    assert health.status_code == 200
+    assert client.get("/v1/models").status_code == 200

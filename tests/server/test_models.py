@@ -26,7 +26,7 @@ def test_names_are_never_paths(tiny_model, monkeypatch, name):
 
 
 def test_the_least_used_is_let_go(tmp_path, make_tiny_model, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_LOADED", 2)
+    monkeypatch.setattr(module, "MOST_LOADED", 2)
     models = Models()
     for name in ("a", "b", "c"):
         make_tiny_model(tmp_path / name, name=name)

@@ -1,18 +1,24 @@
 """The page in a real browser: drop, segment, correct, download. And what needs no browser."""
 
+import csv
+import os
 import re
 import shutil
 import socket
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
+from cellrim.io.images import read_image
 from cellrim.server.app import PAGE, create_app
+from cellrim.server.workspace import desk, trainer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -69,42 +75,69 @@ def browser():
 
 
 @pytest.fixture
-def address(settings_with):
-    """Serve on a free port, in a thread."""
+def site(settings_with):
+    """Serve on a free port, in a thread, with some settings changed; gives the address."""
     uvicorn = pytest.importorskip("uvicorn")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    app = create_app(settings_with())
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    end = time.monotonic() + 60
-    while not server.started:
-        assert thread.is_alive()
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
-    thread.join(30)
+    with ExitStack() as running:
+
+        def start(**changes):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            app = create_app(settings_with(**changes))
+            server = uvicorn.Server(
+                uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none")
+            )
+            thread = threading.Thread(target=server.run, daemon=True)
+            thread.start()
+            end = time.monotonic() + 60
+            while not server.started:
+                assert thread.is_alive()
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            running.callback(thread.join, 30)
+            running.callback(setattr, server, "should_exit", True)
+            return f"http://127.0.0.1:{port}/"
+
+        yield start
 
 
 @pytest.fixture
-def page(browser, address):
-    """The page, at the size it must fit; whatever its scripts complain of fails the test."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 720}, accept_downloads=True)
-    opened.set_default_timeout(SECONDS)
+def visit(browser, site):
+    """Open the page at the size it must fit; whatever its scripts complain of fails the test."""
     complaints = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "console", lambda line: complaints.append(line.text) if line.type == "error" else None
-    )
-    opened.goto(address)
-    yield opened
+
+    def start(**changes):
+        opened = browser.new_page(viewport={"width": 1280, "height": 720}, accept_downloads=True)
+        opened.set_default_timeout(SECONDS)
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on(
+            "console", lambda line: complaints.append(line.text) if line.type == "error" else None
+        )
+        opened.goto(site(**changes))
+        return opened
+
+    yield start
     # That a refused upload is logged by the browser itself is as it should be.
     assert [c for c in complaints if "status of 4" not in c] == []
+
+
+@pytest.fixture
+def page(visit):
+    return visit()
+
+
+@pytest.fixture
+def look_at():
+    """Keep a picture of the page, to be looked at, where the tests are told a folder for it."""
+    folder = os.environ.get("CELLRIM_SCREENSHOTS")
+
+    def keep(page, name):
+        if folder:
+            settle(page)
+            page.screenshot(path=Path(folder) / f"{name}.png")
+
+    return keep
 
 
 DROP = """
@@ -341,3 +374,124 @@ def test_real_images_in_the_browser(page, real_data, settings_with):
     done = page.locator("#images .what", has_text=re.compile(r"^\d+ cells?$"))
     done.wait_for()
     assert page.locator("#images .thumb[src]").count() == 1
+
+
+TRAINS = """
+import json, pathlib, shutil, sys, time
+data, run, base = map(pathlib.Path, sys.argv[1:])
+print("packing 2/2: x", flush=True)
+print("epoch 0: 0 patches, 0 min, Dice 0.9, AP50 0.250, mAP 0.1 | x 0.2", flush=True)
+for patch in (10, 20, 30):
+    print(f"patch {patch} of 40  loss 0.{50 - patch}0  1 min left", flush=True)
+    time.sleep(3)
+(run / "model").mkdir(parents=True)
+shutil.copy(base / "model.onnx", run / "model")
+card = json.loads((base / "card.json").read_text())
+card["name"] = data.name
+(run / "model" / "card.json").write_text(json.dumps(card))
+"""
+
+
+@pytest.mark.timeout(600)
+def test_learning_is_shown_as_it_goes(visit, png, field, look_at, monkeypatch):
+    """With a script in the place of the training, which says what a training says."""
+    from playwright.sync_api import expect
+
+    def command(data, run, base, _minutes, **_more):
+        return [*(sys.executable, "-c", TRAINS), str(data), str(run), str(base.path)]
+
+    monkeypatch.setattr(desk, "train_command", command)
+    monkeypatch.setattr(trainer, "why_not", lambda: None)
+    page = visit()
+    page.click("#tab-learn")
+    other = imagecodecs.png_encode(field, level=0)
+    for number, (name, data) in enumerate({"first.png": png, "second.png": other}.items(), start=1):
+        drop(page, name, data)
+        page.click(f"#images button:has-text('{name}')")
+        wait_for_count(page, "20")
+        page.click("#collect")
+        expect(page.locator("#set li")).to_have_count(number)
+    page.locator("#train").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#progress")).to_contain_text("left", timeout=SECONDS)
+    look_at(page, "learning")
+    stop = page.locator("#progress button")
+    stop.focus()
+    page.wait_for_timeout(1500)  # the panel has been drawn anew meanwhile
+    expect(stop).to_be_focused()
+    expect(page.locator("#progress")).to_contain_text("is ready", timeout=SECONDS)
+    look_at(page, "learned")
+    expect(page.locator("#progress tbody tr").first).to_contain_text("*")
+    use = page.locator("text=Use it for this image")
+    box = use.bounding_box()
+    assert box["y"] + box["height"] < 720
+    use.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#model")).to_have_value("tiny-fit-1")
+
+
+def real_crops(folder, *, dataset, count):
+    """Yield name and PNG of corners of real images."""
+    with (folder / "plain" / "index.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == dataset]
+    for row in rows[:count]:
+        pixels = read_image(folder / "plain" / row["image"]).pixels[:224, :224]
+        grey = pixels.shape[2] == 1
+        yield Path(row["image"]).name, imagecodecs.png_encode(pixels[:, :, 0] if grey else pixels)
+
+
+@pytest.mark.timeout(1500)
+def test_correct_and_learn(visit, real_data, look_at, tmp_path):
+    """Real images, the real model, and a real training of a few steps."""
+    from playwright.sync_api import expect
+
+    pytest.importorskip("torch", reason="training needs torch")
+    page = visit(model="general", model_folders=(), training_patches=32)
+    crops = dict(real_crops(real_data, dataset="dsb2018", count=3))
+    for name, data in crops.items():
+        drop(page, name, data)
+    what = page.locator("#images .what")
+    expect(what.filter(has_text=re.compile(r"^\d+ cells?$"))).to_have_count(3, timeout=3 * SECONDS)
+    page.click("#tab-learn")
+    expect(page.locator("#train")).to_be_disabled()
+    for number, name in enumerate(crops, start=1):
+        page.click(f"#images button:has-text('{name}')")
+        page.click("#tab-cells")
+        page.wait_for_selector("#table .line")
+        cells = int(page.locator("#count").inner_text())
+        page.locator("#stage").focus()
+        page.keyboard.press("n")
+        page.keyboard.press("Delete")
+        wait_for_count(page, str(cells - 1))
+        page.click("#tab-learn")
+        page.click("#collect")
+        expect(page.locator("#set li")).to_have_count(number)
+    download(page, "label-tiff").save_as(tmp_path / "labels.tif")
+    assert len(np.unique(tifffile.imread(tmp_path / "labels.tif"))) == cells
+    look_at(page, "learn-collected")
+    page.fill("#minutes", "20")
+    page.click("#train")
+    expect(page.locator("#progress")).to_contain_text("Training general-fit-1")
+    look_at(page, "learn-preparing")
+    minutes = 10 * SECONDS
+    expect(page.locator("#progress")).to_contain_text("seeing how the model", timeout=minutes)
+    look_at(page, "learn-judging")
+    expect(page.locator("#progress")).to_contain_text("Loss", timeout=minutes)
+    look_at(page, "learn-training")
+    rows = page.locator("#progress tbody tr")
+    expect(rows).to_have_count(3, timeout=minutes)
+    look_at(page, "learn-finished")
+    assert sum("*" in text for text in rows.all_inner_texts()) == 1
+    for text in rows.all_inner_texts():
+        assert re.search(r"[01]\.\d\d → [01]\.\d\d", text)
+    for select in ("#model", "#base"):
+        offered = page.locator(f"{select} option").all_inner_texts()
+        assert offered == ["general", "general-fit-1"]
+    page.click("text=Use it for this image")
+    expect(what.last).to_have_text(re.compile(r"^\d+ cells?$"), timeout=3 * SECONDS)
+    expect(page.locator("#model")).to_have_value("general-fit-1")
+    page.click("#tab-adjust")
+    look_at(page, "learn-used")
+    page.click("#overview-button")
+    expect(page.locator("#overview tbody tr").last).to_contain_text("general-fit-1")
+    look_at(page, "learn-overview")

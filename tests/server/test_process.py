@@ -1,5 +1,6 @@
 """The real process: killed, started again, asked by many at once."""
 
+import json
 import os
 import signal
 import socket
@@ -119,11 +120,12 @@ def _is_closed(connection):
         return True
 
 
-def test_silent_connections_are_closed():
-    async def app(scope, receive, send):
-        pass
-
-    config = uvicorn.Config(app, port=0, http=_protocol(0.3), lifespan="off", log_level="error")
+@contextmanager
+def listening(app, *, idle_seconds):
+    """Serve an application with the connections of ``cellrim serve``; gives the address."""
+    config = uvicorn.Config(
+        app, port=0, http=_protocol(idle_seconds), lifespan="off", log_level="error"
+    )
     server = uvicorn.Server(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -132,12 +134,37 @@ def test_silent_connections_are_closed():
         while not server.started:
             time.sleep(0.01)
         try:
-            with socket.create_connection(listener.getsockname(), timeout=10) as silent:
-                silent.sendall(b"GET / HT")
-                assert _is_closed(silent)
+            yield listener.getsockname()
         finally:
             server.should_exit = True
             thread.join(10)
+
+
+async def _never_asked(scope, receive, send):
+    raise AssertionError
+
+
+def test_silent_connections_are_closed():
+    with (
+        listening(_never_asked, idle_seconds=0.3) as address,
+        socket.create_connection(address, timeout=10) as silent,
+    ):
+        silent.sendall(b"GET / HT")
+        assert _is_closed(silent)
+
+
+@pytest.mark.parametrize("sent", [b"no HTTP at all\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"])
+def test_what_is_no_http_is_answered_with_a_problem(sent):
+    with (
+        listening(_never_asked, idle_seconds=10) as address,
+        socket.create_connection(address, timeout=10) as client,
+    ):
+        client.sendall(sent)
+        with client.makefile("rb") as file:
+            head, body = file.read().split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["type"] == "/problems/bad-request"
 
 
 @pytest.mark.parametrize(

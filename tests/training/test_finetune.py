@@ -8,12 +8,13 @@ import tifffile
 from typer.testing import CliRunner
 
 from cellrim.cli.main import app
-from cellrim.errors import RecipeError
+from cellrim.errors import RecipeError, UsageError
 from cellrim.models.card import read_card
 from cellrim.models.registry import ModelFolder, find_model
 from cellrim.prediction import load_model
-from cellrim.training import finetune
 from cellrim.training.finetune import fine_tuning_recipe, model_name
+
+_TOY = ("--patches", "32", "--device", "cpu", "--workers", "0")
 
 
 def test_the_recipe_goes_on_from_the_model(trained):
@@ -40,13 +41,12 @@ def test_a_folder_that_gives_no_name_is_refused():
         model_name(Path("細胞"))
 
 
-def test_one_command_fits_a_model_to_a_folder(trained, discs, tmp_path, monkeypatch):
+def test_one_command_fits_a_model_to_a_folder(trained, discs, tmp_path):
     """The start is judged too, and what comes out is never worse on the held-back images."""
     _, base, _ = trained
-    monkeypatch.setattr(finetune, "PATCHES", 32)
     run = tmp_path / "run"
     arguments = ["train", str(discs / "discs"), "--from", str(base), "-o", str(run)]
-    done = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--workers", "0"])
+    done = CliRunner().invoke(app, [*arguments, *_TOY])
     assert done.exit_code == 0, done.output
     assert "epoch 0:" in done.output
     with (run / "log.csv").open(newline="") as file:
@@ -69,3 +69,10 @@ def test_a_folder_that_is_no_data_set_is_named(tmp_path):
     done = CliRunner().invoke(app, ["train", str(tmp_path / "empty"), "-o", str(tmp_path / "run")])
     assert done.exit_code != 0
     assert "layout of none of" in str(done.output) + str(done.exception)
+
+
+def test_a_recipe_has_its_own_length(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.touch()
+    done = CliRunner().invoke(app, ["train", str(recipe), "--patches", "5"])
+    assert isinstance(done.exception, UsageError)

@@ -48,6 +48,10 @@ def serve(
     max_megapixels: Annotated[
         float, typer.Option(min=0.001, help="Largest image, told from its header.")
     ] = 36,
+    memory_gb: Annotated[
+        float,
+        typer.Option(min=0.001, help="Memory of the process at most: fewer images run at once."),
+    ] = 12,
     max_files: Annotated[int, typer.Option(min=1, help="Most images of a job.")] = 2000,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for an image.")] = 600,
     keep_days: Annotated[
@@ -56,6 +60,10 @@ def serve(
     quota_gb: Annotated[
         float, typer.Option(min=0.001, help="Most disk space for jobs; old ones are removed.")
     ] = 20,
+    training_patches: Annotated[
+        int | None,
+        typer.Option(min=1, help="Longest training on corrected images; else that of train."),
+    ] = None,
 ) -> None:
     """Serve cellrim in the browser and by REST.
 
@@ -76,10 +84,12 @@ def serve(
             threads=threads,
             max_upload_bytes=max_upload_mb * _MB,
             max_pixels=int(max_megapixels * _MB),
+            max_memory_bytes=int(memory_gb * 1000 * _MB),
             max_files=max_files,
             max_seconds=max_seconds,
             keep_days=keep_days,
             quota_bytes=int(quota_gb * 1000 * _MB),
+            training_patches=training_patches,
         )
     )
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cellrim.errors import UsageError
+
 if TYPE_CHECKING:
     from cellrim.training.recipe import Recipe
 
@@ -49,6 +51,12 @@ def train(
         float | None,
         typer.Option(min=0.01, help="End the schedule after this much training in all."),
     ] = None,
+    patches: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Length of the training on a folder [4,000]; a recipe has its own."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that make patches.")] = 2,
     dry_run: Annotated[
@@ -86,7 +94,7 @@ def train(
         recipe = recipe.resolve()
         start_from = start_from or BASE
         data = recipe.parent
-    loaded = _load(recipe, start_from)
+    loaded = _load(recipe, start_from, patches)
     places = Places(run=out or Path("runs") / loaded.name, data=data, packed=packed)
     limits = Limits(
         max_minutes=max_minutes, anneal_minutes=anneal_minutes, device=device, workers=workers
@@ -111,11 +119,15 @@ def train(
         )
 
 
-def _load(recipe: Path, start_from: str | None) -> Recipe:
+def _load(recipe: Path, start_from: str | None, patches: int | None) -> Recipe:
     from cellrim.models.registry import find_model
-    from cellrim.training.finetune import fine_tuning_recipe
+    from cellrim.training.finetune import PATCHES, fine_tuning_recipe
     from cellrim.training.recipe import load_recipe
 
     if start_from is not None and recipe.is_dir():
-        return fine_tuning_recipe(recipe, find_model(start_from))
+        return fine_tuning_recipe(recipe, find_model(start_from), patches=patches or PATCHES)
+    if patches is not None:
+        raise UsageError(
+            "Expected --patches with a folder of annotated images: a recipe has its own."
+        )
     return load_recipe(recipe)

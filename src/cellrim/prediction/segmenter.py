@@ -36,8 +36,9 @@ LEAST_PIXELS = 6
 """Pixels of the image that an instance has at least: fewer are hot pixels, which blown up to the
 network's scale look like cells."""
 
-# An estimated scale never blows an image up to more pixels than this (maps: 16 bytes each).
-_MOST_ENLARGED_PIXELS = 32_000_000
+MOST_ENLARGED_PIXELS = 32_000_000
+"""An estimated scale never blows an image up to more pixels than this (maps: 16 bytes each)."""
+
 _NOTHING = -20.0  # foreground logit of an image that holds nothing
 
 
@@ -190,7 +191,7 @@ class Segmenter:
 
     def estimate_scale(self, image: Viewable) -> float:
         """Estimate by which factor a normalised image is brought to the network's scale."""
-        most = max(1.0, float(np.sqrt(_MOST_ENLARGED_PIXELS / (image.shape[0] * image.shape[1]))))
+        most = max(1.0, float(np.sqrt(MOST_ENLARGED_PIXELS / (image.shape[0] * image.shape[1]))))
         return min(estimate_scale(image, self._run, options=self.card.decode), most)
 
     def given_scale(self, diameter: float) -> float:

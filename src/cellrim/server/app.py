@@ -7,8 +7,6 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from cellrim._version import __version__
-from cellrim.server import info, jobs, segment
+from cellrim.server import info, jobs, segment, workspace
 from cellrim.server.guard import Guard
+from cellrim.server.memory import pixels_at_once
 from cellrim.server.metrics import Metrics
 from cellrim.server.models import Models
+from cellrim.server.parts import Parts
 from cellrim.server.problems import ApiError, Kind, Problem, answer
-from cellrim.server.runner import Parts, Runner
+from cellrim.server.runner import Runner
 from cellrim.server.settings import Settings
 from cellrim.server.store import Store
 from cellrim.server.work import Work
@@ -61,6 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
     ------
     ModelError
         If a model folder is none, or the default model is not there.
+    UsageError
+        If the memory is not enough for one image.
     """
     app = FastAPI(
         title="cellrim",
@@ -78,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     state.work = Work(
         workers=settings.workers,
         max_waiting=settings.max_waiting,
-        max_pixels=2 * settings.max_pixels,
+        max_pixels=pixels_at_once(settings),
         max_seconds=settings.max_seconds,
     )
     state.check_space = lambda: _check_space(settings)
@@ -86,8 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(info.router)
     app.include_router(segment.router)
     app.include_router(jobs.router)
-    if find_spec("cellrim.server.workspace") is not None:
-        app.include_router(import_module("cellrim.server.workspace").router)
+    app.include_router(workspace.router)
     if (PAGE / "index.html").is_file():
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(Guard, settings=settings, metrics=state.metrics)
@@ -100,12 +101,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.store = Store(state.settings.data)
     parts = Parts(state.settings, state.models, state.work, state.store, state.metrics)
+    state.workspace = workspace.Workspace(parts)  # first: jobs may ask for models trained in it
     state.runner = Runner(parts)
     _add_gauges(state)
     state.runner.start()
     try:
         yield
     finally:
+        await state.workspace.close()
         await state.runner.stop()
         state.work.close()
         state.store.close()
@@ -181,6 +184,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             tags=[
                 {"name": "segment", "description": "One image, answered at once."},
                 {"name": "jobs", "description": "Many images, in the background."},
+                {"name": "workspace", "description": "Images in the page, and learning."},
                 {"name": "server", "description": "Models, health, numbers."},
             ],
         )

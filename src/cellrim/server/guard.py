@@ -47,15 +47,15 @@ class Guard:
     """Middleware around all routes.
 
     Refuses requests without the token, and those that another site's page sends from the user's
-    browser; lets clients go that send or take nothing; turns whatever a route raises into a
-    problem; adds the security headers; counts.
+    browser; has a bounded number of requests at the same time; lets clients go that send or take
+    nothing; turns whatever a route raises into a problem; adds the security headers; counts.
 
     Parameters
     ----------
     app
         What is inside.
     settings
-        Token and times.
+        Token, times and the number of requests.
     metrics
         Where requests are counted.
     """
@@ -64,6 +64,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._metrics = metrics
+        self._answering = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -75,7 +76,9 @@ class Guard:
             return
         begun = time.monotonic()
         exchange = _Exchange(scope, receive, send, idle_seconds=self._settings.idle_seconds)
+        self._answering += 1
         try:
+            self._check_load(scope)
             if not await self._turned_away(scope, exchange):
                 await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
@@ -89,12 +92,20 @@ class Guard:
             _log.exception("%s %s failed.", scope["method"], scope["path"])
             await exchange.fail(ApiError("internal", "The server failed; its log says more."))
         finally:
+            self._answering -= 1
             route = getattr(scope.get("route"), "path", "other") or "other"
             self._metrics.request(
                 route,
                 scope["method"] if scope["method"] in _METHODS else "other",
                 exchange.status,
                 seconds=time.monotonic() - begun,
+            )
+
+    def _check_load(self, scope: Scope) -> None:
+        most = self._settings.max_requests
+        if self._answering > most and scope["path"] not in _OPEN_PATHS:
+            raise ApiError(
+                "busy", f"{most} requests are being answered: try again soon.", retry_after=10
             )
 
     async def _turned_away(self, scope: Scope, exchange: _Exchange) -> bool:

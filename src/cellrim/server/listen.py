@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cellrim.errors import OutputError, UsageError
 from cellrim.server.app import create_app
+from cellrim.server.problems import ApiError, answer
 from cellrim.server.settings import Settings
 from cellrim.server.store import Store
 
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 _BACKLOG = 512
-_MOST_CONNECTIONS = 500
 _SHUTDOWN_SECONDS = 10
 
 
@@ -57,7 +58,6 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         backlog=_BACKLOG,
-        limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=int(settings.idle_seconds),
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         lifespan="on",
@@ -100,6 +100,21 @@ def _protocol(idle_seconds: float) -> type[H11Protocol]:
             super().connection_made(transport)
             _limit_silence(transport, idle_seconds)
             self.loop.call_later(idle_seconds, self._close_if_nothing_came)
+
+        def send_400_response(self, msg: str) -> None:
+            """Answer what is no HTTP as everything else is answered."""
+            problem = answer(ApiError("bad-request", msg))
+            headers = [*problem.raw_headers, (b"connection", b"close")]
+            parts = (
+                h11.Response(
+                    status_code=problem.status_code, headers=headers, reason=b"Bad Request"
+                ),
+                h11.Data(data=bytes(problem.body)),
+                h11.EndOfMessage(),
+            )
+            for part in parts:
+                self.transport.write(self.conn.send(part) or b"")
+            self.transport.close()
 
         def _close_if_nothing_came(self) -> None:
             cycle: object | None = self.cycle  # typed as never None, and None until a request

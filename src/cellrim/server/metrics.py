@@ -61,7 +61,7 @@ class Metrics:
         self._latency.labels(route, method).observe(seconds)
 
     def image(
-        self, source: Literal["request", "job"], seconds: float | None, *, failed: bool
+        self, source: Literal["request", "job", "page"], seconds: float | None, *, failed: bool
     ) -> None:
         """Count an image."""
         self._images.labels(source, "failed" if failed else "ok").inc()

@@ -12,7 +12,8 @@ from cellrim.models.registry import embedded_models, find_model
 from cellrim.prediction.loading import load_model
 from cellrim.prediction.segmenter import Segmenter
 
-_MOST_LOADED = 4
+MOST_LOADED = 2
+"""Models that are kept loaded, each with the memory that its network took at most."""
 
 
 class Models:
@@ -55,6 +56,17 @@ class Models:
             folders = dict(self._folders)
         return {name: find_model(folder).card for name, folder in folders.items()}
 
+    def folder(self, name: str) -> Path:
+        """Return the folder of a model.
+
+        Raises
+        ------
+        ModelError
+            If there is none of this name.
+        """
+        with self._lock:
+            return self._folder(name)
+
     def get(self, name: str) -> Segmenter:
         """Return a model, loaded; the least recently used one is let go for it.
 
@@ -69,13 +81,17 @@ class Models:
             If there is none of this name, or it is damaged.
         """
         with self._lock:
-            if name not in self._folders:
-                raise ModelError(
-                    f"Expected one of the models {', '.join(self._folders)}, but got {name!r}."
-                )
+            folder = self._folder(name)
             if name not in self._loaded:
-                self._loaded[name] = load_model(self._folders[name], threads=self._threads)
+                self._loaded[name] = load_model(folder, threads=self._threads)
             self._loaded.move_to_end(name)
-            while len(self._loaded) > _MOST_LOADED:
+            while len(self._loaded) > MOST_LOADED:
                 self._loaded.popitem(last=False)
             return self._loaded[name]
+
+    def _folder(self, name: str) -> Path:
+        if name not in self._folders:
+            raise ModelError(
+                f"Expected one of the models {', '.join(self._folders)}, but got {name!r}."
+            )
+        return self._folders[name]

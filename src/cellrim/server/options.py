@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cellrim.core.image import Image
 from cellrim.errors import ImageReadError
 from cellrim.io.extent import read_extent
 from cellrim.io.images import read_image
 from cellrim.prediction.request import Request as Asked
 from cellrim.prediction.result import Result
 from cellrim.prediction.scale import LARGEST_SCALE
+from cellrim.prediction.segmenter import MOST_ENLARGED_PIXELS
 from cellrim.server.forms import DEFAULT_FORM, DEFAULT_FORMS, FORMS
 from cellrim.server.models import Models
 from cellrim.server.problems import ApiError
 from cellrim.server.work import check_stop, stoppable
-
-# An estimated scale does not enlarge an image beyond this; that of the segmenter.
-_MOST_ESTIMATED = 32_000_000
 
 _FORM_LIST = "; ".join(f"`{name}`: {form.about}" for name, form in FORMS.items())
 _ONE_OF_FORMS = "|".join(FORMS)
@@ -143,33 +143,57 @@ def check_extent(path: Path, name: str, *, max_pixels: int) -> int:
     return extent.pixels
 
 
-def network_pixels(pixels: int, diameter: float | None, *, canonical: float) -> int:
-    """Return the most pixels the network may see of an image, which is what memory follows.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What segmenting an image takes.
 
     Parameters
     ----------
     pixels
-        Of the image.
-    diameter
-        Of its cells, where given: small cells have the image enlarged. What is estimated never
-        enlarges beyond a fixed number of pixels.
-    canonical
-        Diameter the model wants cells to have.
-
-    Examples
-    --------
-    >>> network_pixels(1000, 12.0, canonical=24.0), network_pixels(1000, 48.0, canonical=24.0)
-    (4000, 1000)
+        Of the image, by its header.
+    network
+        Most pixels that the network may see of it, which is what memory follows.
     """
-    if diameter is None:
-        return max(pixels, min(_MOST_ESTIMATED, int(pixels * LARGEST_SCALE**2)))
-    scale = min(LARGEST_SCALE, max(1.0, canonical / diameter))
-    return math.ceil(pixels * scale * scale)
+
+    pixels: int
+    network: int
+
+    @classmethod
+    def of(cls, pixels: int, diameter: float | None, *, canonical: float) -> Cost:
+        """Return the cost of an image.
+
+        Parameters
+        ----------
+        pixels
+            Of the image.
+        diameter
+            Of its cells, where given: small cells have the image enlarged. What is estimated never
+            enlarges beyond a fixed number of pixels.
+        canonical
+            Diameter the model wants cells to have.
+
+        Examples
+        --------
+        >>> Cost.of(1000, 12.0, canonical=24.0)
+        Cost(pixels=1000, network=4000)
+        >>> Cost.of(1000, 48.0, canonical=24.0)
+        Cost(pixels=1000, network=1000)
+        """
+        if diameter is None:
+            most = min(MOST_ENLARGED_PIXELS, int(pixels * LARGEST_SCALE**2))
+            return cls(pixels, max(pixels, most))
+        scale = min(LARGEST_SCALE, max(1.0, canonical / diameter))
+        return cls(pixels, math.ceil(pixels * scale * scale))
+
+    @property
+    def megapixels(self) -> float:
+        """Size for estimates of time, in a million pixels; tiny images count as a twentieth."""
+        return max(self.pixels / 1e6, 0.05)
 
 
 def check_cost(
     path: Path, name: str, options: Options, *, models: Models, model: str, max_pixels: int
-) -> int:
+) -> Cost:
     """Check that an image may be segmented as asked; nothing is decoded.
 
     Parameters
@@ -183,8 +207,8 @@ def check_cost(
 
     Returns
     -------
-    int
-        Pixels to count for :meth:`~cellrim.server.work.Work.run`.
+    Cost
+        Its ``network`` is what counts for :meth:`~cellrim.server.work.Work.run`.
 
     Raises
     ------
@@ -195,14 +219,34 @@ def check_cost(
     """
     pixels = check_extent(path, name, max_pixels=max_pixels)
     card = models.get(options.model or model).card
-    cost = network_pixels(pixels, options.diameter, canonical=card.canonical_diameter)
-    if options.diameter is not None and cost > max_pixels:
+    cost = Cost.of(pixels, options.diameter, canonical=card.canonical_diameter)
+    if options.diameter is not None and cost.network > max_pixels:
         raise ApiError(
             "too-many-pixels",
-            f"For cells of {options.diameter:g} pixels {name} has to be enlarged to {cost} pixels, "
-            f"and at most {max_pixels} are allowed: give a larger diameter, or cut the image.",
+            f"For cells of {options.diameter:g} pixels {name} has to be enlarged to "
+            f"{cost.network} pixels, and at most {max_pixels} are allowed: give a larger "
+            "diameter, or cut the image.",
         )
     return cost
+
+
+def read_upload(path: Path, name: str) -> Image:
+    """Read an image file.
+
+    Parameters
+    ----------
+    path, name
+        The file, and what the client calls it.
+
+    Raises
+    ------
+    ApiError
+        ``unreadable-image``.
+    """
+    try:
+        return read_image(path)
+    except ImageReadError as error:
+        raise ApiError("unreadable-image", without_path(error, path, name)) from error
 
 
 def segment_file(path: Path, name: str, options: Options, *, models: Models, model: str) -> Result:
@@ -228,10 +272,7 @@ def segment_file(path: Path, name: str, options: Options, *, models: Models, mod
     """
     asked = options.asked()
     segmenter = stoppable(models.get(options.model or model))
-    try:
-        image = read_image(path)
-    except ImageReadError as error:
-        raise ApiError("unreadable-image", without_path(error, path, name)) from error
+    image = read_upload(path, name)
     check_stop()
     return segmenter.segment(
         image,

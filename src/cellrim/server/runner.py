@@ -9,19 +9,16 @@ import logging
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from cellrim.errors import CellrimError
 from cellrim.server.forms import FORMS
-from cellrim.server.metrics import Metrics
-from cellrim.server.models import Models
 from cellrim.server.options import ManyImages, check_cost, segment_file, without_path
+from cellrim.server.parts import Parts
 from cellrim.server.problems import ApiError
-from cellrim.server.settings import Settings
-from cellrim.server.store import FileRow, JobRow, Outcome, Store
+from cellrim.server.store import FileRow, JobRow, Outcome
 from cellrim.server.uploads import is_disk_full
-from cellrim.server.work import Stopped, Work
+from cellrim.server.work import Stopped
 
 _log = logging.getLogger("cellrim.server")
 
@@ -30,17 +27,6 @@ MAX_ATTEMPTS = 3
 _SWEEP_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 _DAY = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the runner works with."""
-
-    settings: Settings
-    models: Models
-    work: Work
-    store: Store
-    metrics: Metrics
 
 
 class Runner:
@@ -140,7 +126,7 @@ class Runner:
         path = parts.store.input_path(job.id, file.number)
         options = ManyImages.model_validate_json(job.options)
         try:
-            pixels = await asyncio.to_thread(
+            cost = await asyncio.to_thread(
                 check_cost,
                 path,
                 file.name,
@@ -150,7 +136,7 @@ class Runner:
                 max_pixels=parts.settings.max_pixels,
             )
             task = functools.partial(self._segment, job.id, file, path, options)
-            return await parts.work.run(task, pixels=pixels, stop=stop)
+            return await parts.work.run(task, pixels=cost.network, stop=stop)
         except Stopped:
             return None
         except ApiError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import shutil
 import time
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
 
 from cellrim.errors import CellrimError
+from cellrim.server.answers import PassingFile
 from cellrim.server.forms import FORMS, Form, form_accepted
 from cellrim.server.options import OneImage, check_cost, segment_file
 from cellrim.server.problems import ApiError, documented
@@ -99,19 +98,14 @@ async def segment(request: Request, options: Annotated[OneImage, Query()]) -> Fi
         1, state.settings.max_upload_bytes, state.settings.max_upload_bytes, field=FIELD
     )
     (upload,) = await receive(request, folder, limits=limits)
-    clear = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+    form = FORMS[name]
     try:
-        path, headers = await _segment(request, upload, options, FORMS[name])
+        path, headers = await _segment(request, upload, options, form)
     except BaseException:
-        await asyncio.to_thread(clear)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise
-    return FileResponse(
-        path,
-        media_type=FORMS[name].media_type,
-        headers=headers,
-        filename=f"image{FORMS[name].ending}",
-        content_disposition_type="inline",
-        background=BackgroundTask(clear),
+    return PassingFile(
+        path, media_type=form.media_type, headers=headers, filename=f"image{form.ending}"
     )
 
 
@@ -134,7 +128,7 @@ async def _segment(
         }
 
     try:
-        pixels = await asyncio.to_thread(
+        cost = await asyncio.to_thread(
             check_cost,
             upload.path,
             upload.name,
@@ -143,7 +137,7 @@ async def _segment(
             model=state.settings.model,
             max_pixels=state.settings.max_pixels,
         )
-        return out, await state.work.run(work, pixels=pixels)
+        return out, await state.work.run(work, pixels=cost.network)
     except (CellrimError, ApiError, OSError, MemoryError) as error:
         state.metrics.image("request", None, failed=True)
         raise as_problem(error) from error

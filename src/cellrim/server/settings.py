@@ -38,7 +38,9 @@ class Settings(BaseModel):
         Largest image file.
     max_pixels
         Most pixels of an image, told from the file's header before it is decoded, and of what the
-        network sees of it. Twice as many are worked on at the same time, which bounds the memory.
+        network sees of it.
+    max_memory_bytes
+        What the process takes at most; decides how many pixels are worked on at the same time.
     max_waiting
         Most images that wait for a worker; the next one is told to come back later.
     max_seconds
@@ -51,6 +53,10 @@ class Settings(BaseModel):
         Results of jobs are removed this long after they are finished.
     quota_bytes
         Most bytes of all jobs together; the oldest finished ones are removed for new ones.
+    training_patches
+        Longest training on corrected images, in patches; what the command line has where left out.
+    max_requests
+        Most requests that are being answered; the next one is told to come back later.
     min_free_bytes
         Nothing is accepted when the disk has less space left than this.
     idle_seconds
@@ -69,6 +75,7 @@ class Settings(BaseModel):
     threads: PositiveInt = Field(default_factory=lambda: max(1, default_threads() // 2))
     max_upload_bytes: PositiveInt = 200 * MB
     max_pixels: PositiveInt = 36 * MB
+    max_memory_bytes: PositiveInt = 12 * GB
     max_waiting: PositiveInt = 200
     max_seconds: PositiveFloat = 600
     max_files: PositiveInt = 2000
@@ -76,5 +83,7 @@ class Settings(BaseModel):
     max_jobs: PositiveInt = 100
     keep_days: PositiveFloat = 7
     quota_bytes: PositiveInt = 20 * GB
+    training_patches: PositiveInt | None = None
+    max_requests: PositiveInt = 500
     min_free_bytes: Annotated[int, Field(ge=0)] = 500 * MB
     idle_seconds: PositiveFloat = 30

@@ -18,12 +18,15 @@ from cellrim.training.recipe import (
     ValidationPart,
 )
 
-# Ten minutes on two cores of a laptop, and less than a minute on a GPU.
 PATCHES = 4_000
+"""Length of a fine-tuning: ten minutes on two cores of a laptop, less than one on a GPU."""
+
 _VALIDATIONS = 4
+# Share of the training over which the learning rate rises.
+_WARMUP = 0.1
 
 
-def fine_tuning_recipe(data: Path, base: ModelFolder) -> Recipe:
+def fine_tuning_recipe(data: Path, base: ModelFolder, *, patches: int = PATCHES) -> Recipe:
     """Make the recipe that fits a model to one data set.
 
     The network, the decode options and the calibration of the confidence are the base model's: a
@@ -37,6 +40,8 @@ def fine_tuning_recipe(data: Path, base: ModelFolder) -> Recipe:
         with ``images/`` and ``labels/``.
     base
         The model to go on from.
+    patches
+        Length of the training.
 
     Returns
     -------
@@ -60,9 +65,9 @@ def fine_tuning_recipe(data: Path, base: ModelFolder) -> Recipe:
         name=name,
         data=(DataPart(path=data.name),),
         model=model,
-        training=TrainingPart(patches=PATCHES, learning_rate=3e-4, warmup=400),
+        training=TrainingPart(patches=patches, learning_rate=3e-4, warmup=round(_WARMUP * patches)),
         augmentation=AugmentationPart(scale_octaves=0.3),
-        validation=ValidationPart(every=PATCHES // _VALIDATIONS),
+        validation=ValidationPart(every=max(1, patches // _VALIDATIONS)),
         decode=DecodePart(
             options=base.card.decode, calibration=base.card.calibration, search=False
         ),

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { CellsPanel } from "./cells.js";
-import { $, capital, debounce, duration, h, hide, number, plural, save, say } from "./dom.js";
+import { $, capital, debounce, duration, h, hide, keepFocus, number, plural, save, say } from "./dom.js";
 import { LearnPanel } from "./learn.js";
 import { Viewer } from "./viewer.js";
 
@@ -180,7 +180,7 @@ function describe(image) {
   if (!status) return image.sent > 0 && image.sent < 1 ? "sending" : image.sent >= 1 ? "arriving" : "waits to be sent";
   if (status.state === "waiting") return status.waiting > 1 ? `waits, ${status.waiting} in the queue` : "waits";
   if (status.state === "working") return `segmenting, about ${duration(Math.max(1, status.expected_seconds - status.seconds))}`;
-  return `${plural(status.count, "cell")}${status.edits ? `, ${plural(status.edits, "correction")}` : ""}`;
+  return `${plural(status.count, "cell")}${status.edits ? `, ${plural(status.edits, "edit")}` : ""}`;
 }
 
 function progressOf(image) {
@@ -632,7 +632,9 @@ function toggleOverview() {
   return $("overview").querySelector("button")?.focus();
 }
 
-function paintOverview() {
+const paintOverview = () => keepFocus($("overview"), drawOverview);
+
+function drawOverview() {
   const rows = [...images.values()].map((image) => {
     const { status } = image;
     const ready = status?.state === "ready";

@@ -64,6 +64,16 @@ export function debounce(wait, action) {
   };
 }
 
+// Draw a part of the page anew; the button that has the keyboard keeps it.
+export function keepFocus(root, redraw) {
+  const name = (button) => button.ariaLabel || button.textContent;
+  const focused = root.contains(document.activeElement) ? document.activeElement : null;
+  const wanted = focused && name(focused);
+  redraw();
+  if (!focused || focused.isConnected) return;
+  [...root.querySelectorAll("button")].find((button) => name(button) === wanted)?.focus();
+}
+
 let fading = 0;
 
 // Say something that matters now; errors stay until they are closed.

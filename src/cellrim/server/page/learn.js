@@ -1,9 +1,16 @@
 // The Learn tab: the corrected images, a training on them, and what it brought.
 
 import * as api from "./api.js";
-import { $, duration, h, plural, say } from "./dom.js";
+import { $, duration, h, keepFocus, plural, say } from "./dom.js";
 
 const EVERY = 1000; // milliseconds between two looks at a training
+
+const STAGES = {
+  preparing: "preparing the images",
+  judging: "seeing how the model does now",
+  training: "begins",
+  finishing: "finishing the new model",
+};
 
 export class LearnPanel {
   constructor({ current, onModel }) {
@@ -58,6 +65,11 @@ export class LearnPanel {
 
   draw(state) {
     const finished = this.isBusy && state.state === "finished";
+    keepFocus($("panel-learn"), () => this.paint(state));
+    if (finished) this.onModel(state.model, false);
+  }
+
+  paint(state) {
     this.state = state;
     this.isBusy = state.state === "training" || state.state === "comparing";
     const current = this.current();
@@ -85,7 +97,6 @@ export class LearnPanel {
       state.impossible ??
       (few ? "Needs two collected images: one to learn from, one to judge by." : "The new model is offered beside the others; nothing is replaced.");
     $("progress").replaceChildren(...this.progress(state));
-    if (finished) this.onModel(state.model, false);
   }
 
   progress(state) {
@@ -104,10 +115,10 @@ export class LearnPanel {
   }
 
   running(state) {
-    const left = (1 - state.fraction) * state.minutes * 60;
+    const left = state.seconds_left;
     const bar = h("progress", { max: 1, "aria-label": "Training" });
-    if (state.loss !== null) bar.value = Math.min(0.99, state.fraction);
-    const where = state.loss === null ? "preparing the images" : left > 0 ? `about ${duration(left)} left` : "finishing";
+    if (state.stage === "training") bar.value = Math.min(0.99, state.fraction);
+    const where = state.stage === "training" && left !== null ? `about ${duration(left)} left` : STAGES[state.stage];
     const parts = [h("p", {}, `Training ${state.model}: ${where}.`), bar];
     if (state.loss !== null) parts.push(h("p", { class: "note" }, `Loss ${state.loss.toFixed(3)}${this.marks(state)}`));
     parts.push(h("button", { onclick: () => this.act(api.stopTraining()) }, "Stop"));
@@ -120,24 +131,32 @@ export class LearnPanel {
   }
 
   outcome(state) {
-    const rows = state.comparison.map((row) => {
-      const change = row.ap50_after - row.ap50_before;
-      const kind = change > 0.005 ? "better" : change < -0.005 ? "worse" : "";
-      return h(
-        "tr",
-        {},
-        h("td", { title: row.name }, row.name + (row.held_back ? " *" : "")),
-        h("td", {}, String(row.cells)),
-        h("td", {}, `${row.cells_before} → ${row.cells_after}`),
-        h("td", { class: kind }, `${row.ap50_before.toFixed(2)} → ${row.ap50_after.toFixed(2)}`),
-      );
-    });
-    const head = ["Image", "Cells", "Found", "AP50"].map((text) => h("th", { scope: "col" }, text));
+    const rows = [...state.comparison].sort((a, b) => b.held_back - a.held_back);
+    const held = rows.filter((row) => row.held_back);
+    const mean = (column) => (held.reduce((sum, row) => sum + row[column], 0) / held.length).toFixed(2);
+    const where = held.length === 1 ? "the image" : `the ${held.length} images`;
+    const same = rows.every((row) => row.ap50_before === row.ap50_after && row.cells_before === row.cells_after);
+    const head = ["Image", "Cells", "AP50"].map((text) => h("th", { scope: "col" }, text));
     return [
-      h("p", {}, `${state.model} is ready (${duration(state.seconds)}). Before → after on your corrections:`),
-      h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)),
-      h("p", { class: "note" }, "* held back from training: the fair comparison. AP50: share of cells found with an outline that fits by half, 1 is perfect."),
+      h("p", {}, h("b", {}, `${state.model} is ready`), ` after ${duration(state.seconds)}.`),
+      held.length ? h("p", {}, `On ${where} held back from training (*): AP50 ${mean("ap50_before")} → ${mean("ap50_after")}.`) : null,
+      same ? h("p", { class: "note" }, `It finds the same as ${state.base}: nothing better came up on the way. Collect more images, or give it more minutes.`) : null,
       h("button", { class: "primary", onclick: () => this.onModel(state.model, true) }, "Use it for this image"),
-    ];
+      h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows.map(outcomeRow))),
+      h("p", { class: "note" }, "Before → after, on your corrections. AP50: share of cells found with an outline that fits by half; 1 is perfect."),
+    ].filter(Boolean);
   }
+}
+
+function outcomeRow(row) {
+  const change = row.ap50_after - row.ap50_before;
+  const kind = change > 0.005 ? "better" : change < -0.005 ? "worse" : "";
+  const name = row.held_back ? `* ${row.name}` : row.name;
+  return h(
+    "tr",
+    {},
+    h("td", { title: row.held_back ? `${row.name}, held back from training` : row.name }, name),
+    h("td", { title: `The correction has ${row.cells}` }, `${row.cells_before} → ${row.cells_after}`),
+    h("td", { class: kind }, `${row.ap50_before.toFixed(2)} → ${row.ap50_after.toFixed(2)}`),
+  );
 }

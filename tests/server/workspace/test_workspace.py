@@ -8,13 +8,11 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from fastapi import FastAPI
 
 from cellrim.core.labels import relabel
 from cellrim.prediction.segmenter import Segmenter
-from cellrim.server import learning, pictures
-from cellrim.server.models import Models
-from cellrim.server.workspace import Workspace
+from cellrim.server.work import Work
+from cellrim.server.workspace import pictures, trainer
 
 BASE = "/v1/workspace"
 
@@ -208,6 +206,42 @@ def test_an_image_of_too_many_pixels_leaves_nothing(serve, png, tmp_path):
     assert list((tmp_path / "data" / "workspace").glob("*")) == []
 
 
+def test_what_the_network_would_see_is_limited_as_for_segment(serve, png, tmp_path):
+    client = serve(max_pixels=20_000)  # the image has 11,520
+    small = {"diameter": 4}
+    expected = client.post("/v1/segment", files={"image": ("cells.png", png)}, params=small)
+    said = client.post(f"{BASE}/images", files={"image": ("cells.png", png)}, params=small)
+    assert (said.status_code, said.json()) == (413, expected.json())
+    assert list((tmp_path / "data" / "workspace").glob("*")) == []
+    image = upload(client, png)
+    again = client.post(f"{BASE}/images/{image['id']}/segment", params=small)
+    assert (again.status_code, again.json()) == (413, expected.json())
+    assert client.get(f"{BASE}/images/{image['id']}").json()["count"] == 20
+
+
+def test_pages_count_what_the_network_sees_like_segment(client, png, monkeypatch):
+    seen = []
+    run = Work.run
+
+    async def note(self, function, *, pixels=0, stop=None):
+        seen.append(pixels)
+        return await run(self, function, pixels=pixels, stop=stop)
+
+    monkeypatch.setattr(Work, "run", note)
+    client.post("/v1/segment", files={"image": png}, params={"diameter": 8})
+    status = upload(client, png, diameter=8)
+    client.patch(f"{BASE}/images/{status['id']}", json={"threshold": 0.8})
+    assert seen == [11520 * 4] * 3
+
+
+def test_answers_leave_no_files_behind(client, image, tmp_path):
+    address = f"{BASE}/images/{image['id']}"
+    for path in ("view", "labels", "result?format=rois", "result?format=label-png"):
+        assert client.get(f"{address}/{path}").status_code == 200
+    assert client.get(f"{address}/view?channel=5").status_code == 422
+    assert list((tmp_path / "data" / "incoming").glob("*")) == []
+
+
 def test_removing_an_image_removes_its_files(client, image, tmp_path):
     folder = tmp_path / "data" / "workspace" / image["id"]
     assert folder.is_dir()
@@ -258,7 +292,7 @@ card["name"] = data.name
 @pytest.fixture
 def trains(client, monkeypatch):
     """Put a script in the place of the training."""
-    monkeypatch.setattr(learning, "why_not", lambda: None)
+    monkeypatch.setattr(trainer, "why_not", lambda: None)
 
     def use(script):
         client.get(f"{BASE}/learning")
@@ -270,9 +304,9 @@ def trains(client, monkeypatch):
 
 
 @pytest.fixture
-def collected(client, png):
-    for _ in range(2):
-        status = upload(client, png)
+def collected(client, field):
+    for level in (0, 9):  # one image in two files that differ
+        status = upload(client, imagecodecs.png_encode(field, level=level))
         edit(client, status, action="delete", cells=[1, 2, 3, 4])
         said = client.post(f"{BASE}/learning/images", json={"id": status["id"]})
         assert said.status_code == 201
@@ -302,16 +336,28 @@ def test_learning_offers_a_model_with_before_and_after(client, trains, collected
     assert "tiny-fit-1" in names
 
 
-def test_set_and_model_are_there_after_a_restart(client, trains, collected):
+def test_set_and_model_are_there_after_a_restart(client, serve, trains, collected, tmp_path):
     trains(_TRAINS)
     client.post(f"{BASE}/learning/training", json={"model": "tiny"})
     finished(client)
-    app = FastAPI()
-    app.state.settings = client.app.state.settings
-    app.state.models = Models(app.state.settings.model_folders)
-    again = Workspace(app)
-    assert len(again.corrected.all()) == 2
-    assert "tiny-fit-1" in app.state.models.cards()
+    folder = tmp_path / "data" / "trainings" / "tiny-fit-1"
+    (folder / "run" / "packed").mkdir()
+    (folder.parent / "cut-off").mkdir()
+    client.__exit__(None, None, None)
+    again = serve()
+    assert "tiny-fit-1" in [model["name"] for model in again.get("/v1/models").json()["models"]]
+    assert len(again.get(f"{BASE}/learning").json()["images"]) == 2
+    assert [path.name for path in folder.iterdir()] == ["run"]
+    assert [path.name for path in (folder / "run").iterdir()] == ["model"]
+    assert not (folder.parent / "cut-off").exists()
+
+
+def test_an_image_that_came_twice_is_in_the_set_once(client, png):
+    for cells in ([1], [1, 2]):
+        status = upload(client, png)
+        edit(client, status, action="delete", cells=cells)
+        said = client.post(f"{BASE}/learning/images", json={"id": status["id"]}).json()
+    assert [(each["id"], each["cells"]) for each in said["images"]] == [(status["id"], 18)]
 
 
 def test_a_training_that_fails_says_what_it_said(client, trains, collected):
@@ -341,7 +387,7 @@ def test_one_image_is_too_few(client, trains, image):
 
 
 def test_without_torch_the_reason_is_given(client, collected, monkeypatch):
-    monkeypatch.setattr(learning, "find_spec", lambda _name: None)
+    monkeypatch.setattr(trainer, "find_spec", lambda _name: None)
     state = client.get(f"{BASE}/learning").json()
     assert "cellrim[train]" in state["impossible"]
     said = client.post(f"{BASE}/learning/training", json={"model": "tiny"})
@@ -366,7 +412,7 @@ def test_the_command_is_one_that_the_command_line_takes():
     from cellrim.cli.main import app
     from cellrim.models.registry import find_model
 
-    command = learning.train_command(Path("data"), Path("run"), find_model("general"), 10)
+    command = trainer.train_command(Path("data"), Path("run"), find_model("general"), 10)
     options = [part for part in command if part.startswith("--")]
     said = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"})
     for option in options:

@@ -1,4 +1,4 @@
-"""The images that people work on in the page: pixels, maps and labels, kept for a while.
+"""One image that somebody works on in the page: pixels, maps, labels.
 
 Everything large lies on the disk and is mapped into memory, so that what an image takes in memory
 is what is being looked at. The maps of the network are kept beside the labels: another threshold
@@ -7,8 +7,6 @@ decodes them again, and the network does not run.
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -27,15 +25,12 @@ from cellrim.io.overlay import display
 from cellrim.measure.cells import measure_cells
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Prediction, Segmenter
-from cellrim.server.editing import Box, Change, EditedLabels, replace_all
+from cellrim.server.options import Cost
 from cellrim.server.problems import ApiError
+from cellrim.server.workspace.edited import EditedLabels
+from cellrim.server.workspace.editing import Box, Change, replace_all
 
 State = Literal["waiting", "working", "ready", "failed"]
-
-MOST_PICTURES = 500
-MOST_BYTES = 8_000_000_000
-KEEP_SECONDS = 12 * 3600.0
-"""Pictures that nobody has touched for this long are removed."""
 
 _LARGEST_VIEW = 8192
 # Mean brightness (0..1) from which on a picture counts as light.
@@ -84,8 +79,8 @@ class Picture:
         What the client calls it; text to show.
     folder
         Where its files are; the upload is called ``0``.
-    pixels
-        How many, by the file's header.
+    cost
+        What segmenting it takes.
     settled
         How its labels are made.
     """
@@ -93,7 +88,7 @@ class Picture:
     key: str
     name: str
     folder: Path
-    pixels: int
+    cost: Cost
     settled: Settled
     state: State = "waiting"
     error: str | None = None
@@ -187,7 +182,7 @@ class Picture:
             self.settled = settled
             if self.edited is None:
                 confidence = {i: float(v) for i, v in enumerate(sure, start=1)}
-                self.edited = EditedLabels(self._map_labels(labels), confidence)
+                self.edited = EditedLabels(self._map_labels(labels), confidence, folder=self.folder)
             else:
                 old = self.edited
                 old.apply(replace_all(old.labels, labels, old.confidence, sure))
@@ -289,86 +284,3 @@ def _within(image: Image, most: int) -> NDArray[np.uint8]:
         small = resize(rgb.astype(np.float32), (height, width))
         rgb = np.clip(small + 0.5, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(rgb[:, :, 0]) if grey else rgb
-
-
-class Pictures:
-    """All images in work, bounded in number, bytes and age.
-
-    Parameters
-    ----------
-    folder
-        Holds one folder for each; emptied, since pictures do not outlive the server.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        self._folder = folder
-        self._all: dict[str, Picture] = {}
-        self._lock = threading.Lock()
-
-    def new_folder(self) -> Path:
-        """Name a folder for an upload; its name is the picture's key."""
-        return self._folder / secrets.token_hex(16)
-
-    def add(self, folder: Path, name: str, *, pixels: int, settled: Settled) -> Picture:
-        """Take a folder with an upload in; others go where there is no room."""
-        picture = Picture(folder.name, name, folder, pixels, settled)
-        with self._lock:
-            self._all[picture.key] = picture
-        self.tidy(keep=picture.key)
-        return picture
-
-    def get(self, key: str) -> Picture:
-        """Return a picture.
-
-        Raises
-        ------
-        ApiError
-            ``not-found``.
-        """
-        with self._lock:
-            picture = self._all.get(key)
-        if picture is None:
-            raise ApiError(
-                "not-found",
-                "This image is no longer on the server: drop it in again.",
-            )
-        picture.used = time.monotonic()
-        return picture
-
-    def remove(self, key: str) -> None:
-        """Let a picture go, with all of its files."""
-        with self._lock:
-            picture = self._all.pop(key, None)
-        if picture is not None:
-            picture.stop.set()
-            shutil.rmtree(picture.folder, ignore_errors=True)
-
-    def tidy(self, *, keep: str = "") -> None:
-        """Remove what is too old, and the longest unused where there are too many or too much."""
-        now = time.monotonic()
-        with self._lock:
-            by_use = sorted(self._all.values(), key=lambda p: p.used)
-        sizes = {p.key: _bytes_below(p.folder) for p in by_use}
-        total, count = sum(sizes.values()), len(by_use)
-        for picture in by_use:
-            old = now - picture.used > KEEP_SECONDS
-            if picture.key == keep or not (old or total > MOST_BYTES or count > MOST_PICTURES):
-                continue
-            self.remove(picture.key)
-            total -= sizes[picture.key]
-            count -= 1
-
-    def close(self) -> None:
-        """Let all go."""
-        with self._lock:
-            keys = list(self._all)
-        for key in keys:
-            self.remove(key)
-
-
-def _bytes_below(folder: Path) -> int:
-    try:
-        return sum(path.stat().st_size for path in folder.iterdir())
-    except OSError:  # removed meanwhile
-        return 0

@@ -1,14 +1,12 @@
-"""Corrections of a label image by hand: delete, merge, split, draw; each can be undone.
+"""Corrections of a label image by hand: delete, merge, split, draw.
 
-The functions compute a :class:`Change`, the new content of one rectangle, and touch nothing.
-:class:`EditedLabels` applies changes and remembers what was there. All coordinates are those of
-the picture: x to the right, y down, the centre of the first pixel at (0.5, 0.5).
+The functions compute a :class:`Change`, the new content of one rectangle, and touch nothing. All
+coordinates are those of the picture: x to the right, y down, the centre of the first pixel at
+(0.5, 0.5).
 """
 
 from __future__ import annotations
 
-import zlib
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -27,9 +25,6 @@ Point = tuple[float, float]
 
 DRAWN_CONFIDENCE = 1.0
 """Confidence of cells that a person drew, split or merged."""
-MOST_STEPS = 200
-MOST_UNDO_BYTES = 64_000_000
-"""Compressed; label images shrink a hundredfold, so this is rarely reached."""
 
 # Cells farther apart than this (pixels) are not joined: the gap would be guessed.
 _JOINED_GAP = 4
@@ -229,105 +224,6 @@ def replace_all(
     confidence: dict[int, float | None] = dict.fromkeys(old_confidence)
     confidence |= {i: float(v) for i, v in enumerate(sure, start=1)}
     return Change(Box(0, 0, *labels.shape), new, confidence)
-
-
-# --------------------------------------------------------------------------- with memory
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What a change overwrote, compressed."""
-
-    box: Box
-    packed: bytes
-    confidence: dict[int, float | None]
-
-    @property
-    def size(self) -> int:
-        return len(self.packed) + 32 * len(self.confidence)
-
-
-class EditedLabels:
-    """A label image under correction. Ids stay as they are while others come and go.
-
-    Parameters
-    ----------
-    labels
-        int32, axes ``YX``; changed in place, so it may be a memory-mapped file.
-    confidence
-        Id to confidence, for every cell.
-    """
-
-    def __init__(self, labels: Labels, confidence: Mapping[int, float]) -> None:
-        self.labels = labels
-        self.confidence = dict(confidence)
-        self.revision = 0
-        self._undo: deque[_Step] = deque(maxlen=MOST_STEPS)
-        self._redo: list[_Step] = []
-
-    @property
-    def undoable(self) -> int:
-        """How many changes can be undone."""
-        return len(self._undo)
-
-    @property
-    def redoable(self) -> int:
-        """How many undone changes can be done again."""
-        return len(self._redo)
-
-    def apply(self, change: Change) -> Box:
-        """Do a change; returns where the labels are new."""
-        self._undo.append(self._exchange(change))
-        self._redo.clear()
-        while len(self._undo) > 1 and sum(step.size for step in self._undo) > MOST_UNDO_BYTES:
-            self._undo.popleft()
-        return change.box
-
-    def undo(self) -> Box:
-        """Take the last change back.
-
-        Raises
-        ------
-        InputError
-            If there is none.
-        """
-        if not self._undo:
-            raise InputError("There is nothing to undo.")
-        step = self._undo.pop()
-        self._redo.append(self._exchange(_unpacked(step)))
-        return step.box
-
-    def redo(self) -> Box:
-        """Do the change again that was undone last.
-
-        Raises
-        ------
-        InputError
-            If there is none.
-        """
-        if not self._redo:
-            raise InputError("There is nothing to do again.")
-        step = self._redo.pop()
-        self._undo.append(self._exchange(_unpacked(step)))
-        return step.box
-
-    def _exchange(self, change: Change) -> _Step:
-        window = self.labels[change.box.slices]
-        before = {i: self.confidence.get(i) for i in change.confidence}
-        step = _Step(change.box, zlib.compress(window.tobytes(), 1), before)
-        window[...] = change.labels
-        for cell, value in change.confidence.items():
-            if value is None:
-                self.confidence.pop(cell, None)
-            else:
-                self.confidence[cell] = value
-        self.revision += 1
-        return step
-
-
-def _unpacked(step: _Step) -> Change:
-    labels = np.frombuffer(zlib.decompress(step.packed), np.int32).reshape(step.box.shape)
-    return Change(step.box, labels, step.confidence)
 
 
 # --------------------------------------------------------------------------- geometry
