@@ -9,11 +9,10 @@ import pytest
 import tifffile
 
 from cellrim.io.labels import read_labels
-from cellrim.prediction import large
 from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
-from cellrim.prediction.large import Model, segment_large
-from cellrim.prediction.large_tables import measure_large, read_level, save_preview
+from cellrim.prediction.large import Model, segment_large, squares
+from cellrim.prediction.large.tables import measure_large, read_level, save_preview
 from cellrim.prediction.request import Request
 from cellrim.prediction.streamed import Team
 from cellrim.prediction.workers import Processes, open_workers
@@ -76,7 +75,7 @@ def test_a_large_image_on_a_cluster_whose_worker_is_killed(tmp_path, discs, mode
 def test_a_folder_with_an_image_that_is_streamed(tmp_path, discs, model, monkeypatch):
     """The same files as in memory come out, and nothing unfinished stays."""
     monkeypatch.setattr("cellrim.prediction.single.STREAMED_PIXELS", 100_000)
-    monkeypatch.setattr(large, "EDGE", 128)
+    monkeypatch.setattr(squares, "EDGE", 128)
     images = tmp_path / "in"
     images.mkdir()
     pixels = discs((400, 500), 9, spacing=30)
@@ -106,7 +105,7 @@ def test_measurements_are_those_of_the_whole_label_image(
     from cellrim.core.image import image_from_array
     from cellrim.measure.cells import measure_cells
 
-    monkeypatch.setattr(large, "EDGE", 64)
+    monkeypatch.setattr(squares, "EDGE", 64)
     rng = np.random.default_rng(0)
     pixels = discs((300, 310), 11, spacing=34) + rng.integers(0, 9, (300, 310), np.uint8)
     pixels[100:240, 120:128] = 200  # one long cell over several squares

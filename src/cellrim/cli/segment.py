@@ -272,7 +272,7 @@ def _plan(
     """Check everything that can be checked before the first image."""
     from cellrim.prediction.batch import plan_run
     from cellrim.prediction.inputs import find_jobs
-    from cellrim.prediction.large import Model
+    from cellrim.prediction.loading import Model
     from cellrim.prediction.request import Request
     from cellrim.prediction.single import is_label_file, plan_single
     from cellrim.prediction.streamed import Team

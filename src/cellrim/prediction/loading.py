@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from cellrim.models.backend import OnnxBackend
@@ -44,3 +45,27 @@ def load_model(
     backend = OnnxBackend(folder.path, folder.card, threads=threads)
     kind = AccurateSegmenter if accurate else Segmenter
     return kind(backend, folder.card, tile_size=tile_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """How a worker gets the model: called once in each process.
+
+    Parameters
+    ----------
+    name
+        An embedded model's name, or the folder of a trained one.
+    threads, tile_size, accurate
+        As for :func:`load_model`.
+    """
+
+    name: str | Path = "general"
+    threads: int | None = None
+    tile_size: int = DEFAULT_TILE
+    accurate: bool = False
+
+    def __call__(self) -> Segmenter:
+        """Load it."""
+        return load_model(
+            self.name, threads=self.threads, tile_size=self.tile_size, accurate=self.accurate
+        )

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from cellrim.errors import CellrimError, ClusterError
 from cellrim.prediction.inputs import Job
-from cellrim.prediction.large import LargeResult, Report, segment_large
+from cellrim.prediction.large import LargeResult, Report, Store, segment_large
 from cellrim.prediction.records import Record, fingerprint_of, remove
 from cellrim.prediction.request import Plan, Request
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.single import is_streamed, save_tables
-from cellrim.prediction.store import Store
 from cellrim.prediction.tables import STREAMED_KINDS, check_kinds
 from cellrim.prediction.workers import Workers
 
