@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellrim.io.images import open_stack
 from cellrim.io.labels import read_labels
 from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
@@ -97,6 +98,60 @@ def test_a_folder_with_an_image_that_is_streamed(tmp_path, discs, model, monkeyp
         find_jobs([images], out), out, segmenter=model(), request=Request(), existing="resume"
     )
     assert len(again.done) == 2
+
+
+@pytest.fixture
+def write_zarr():
+    zarr = pytest.importorskip("zarr")
+
+    def write(path, pixels, axes):
+        group = zarr.open_group(store=path, mode="w", zarr_format=2)
+        group.create_array(name="0", data=pixels, chunks=(*(1,) * (pixels.ndim - 2), 64, 64))
+        named = [{"name": a, "type": "channel" if a == "c" else "space"} for a in axes]
+        group.attrs["multiscales"] = [
+            {"version": "0.4", "axes": named, "datasets": [{"path": "0"}]}
+        ]
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_zarr_and_tiff_in_a_folder_are_streamed_and_named_alike(
+    tmp_path, discs, model, monkeypatch, write_zarr, workers
+):
+    monkeypatch.setattr("cellrim.prediction.single.STREAMED_PIXELS", 100_000)
+    images, out = tmp_path / "in", tmp_path / "out"
+    (images / "plate").mkdir(parents=True)
+    pixels = discs((400, 500), 9, spacing=30)
+    two = np.stack([np.full_like(pixels, 7), pixels])
+    write_zarr(images / "plate" / "slide.ome.zarr", two, "cyx")
+    write_zarr(images / "stack.zarr", np.stack([pixels[:90, :90]] * 2), "zyx")
+    tifffile.imwrite(images / "big.ome.tif", pixels, tile=(128, 128))
+    (images / "small.png").write_bytes(imagecodecs.png_encode(discs((80, 90), 8)))
+    jobs, segmenter = find_jobs([images], out), model()
+    read_whole = []
+    monkeypatch.setattr(
+        "cellrim.prediction.batch.open_stack",
+        lambda path, **kwargs: read_whole.append(path.name) or open_stack(path, **kwargs),
+    )
+    steps = []
+    with open_workers(workers, None) as found:
+        team = Team(found if workers > 1 else None, model, steps=steps.append)
+        report = run(plan_run(jobs, out, segmenter=segmenter, request=Request()), team=team)
+    assert not report.failed, report.failed
+    assert sum(p.step == "Looking" for p in steps) == 2
+    if workers == 1:
+        assert sorted(read_whole) == ["small.png", "stack.zarr"]
+    expected = segmenter.segment(pixels).count
+    for target in ("big", "plate/slide"):
+        for end in ("_labels.tif", "_overlay.png", "_cells.csv"):
+            assert (out / (target + end)).is_file()
+        assert read_labels(out / f"{target}_labels.tif").max() == expected > 100
+    cells = (out / "cells.csv").read_text().splitlines()
+    for target in ("big", "plate/slide"):
+        assert sum(line.startswith(f"{target},") for line in cells) == expected
+    assert not [p for p in out.rglob(".*")]
 
 
 def test_measurements_are_those_of_the_whole_label_image(
