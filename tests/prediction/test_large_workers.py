@@ -151,7 +151,7 @@ def test_zarr_and_tiff_in_a_folder_are_streamed_and_named_alike(
     cells = (out / "cells.csv").read_text().splitlines()
     for target in ("big", "plate/slide"):
         assert sum(line.startswith(f"{target},") for line in cells) == expected
-    assert not [p for p in out.rglob(".*")]
+    assert not list(out.rglob(".*"))
 
 
 def test_measurements_are_those_of_the_whole_label_image(
