@@ -117,6 +117,13 @@ def segment(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads; else one per CPU.")
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda[:N]|directml[:N]|coreml",
+            help="Where the network runs; auto: a GPU that works, else the CPU.",
+        ),
+    ] = "auto",
     report: Annotated[
         bool,
         typer.Option("--report/--no-report", help="Write report.html, to look at in a browser."),
@@ -150,7 +157,8 @@ def segment(
     given = _inputs(inputs or [], sample=sample)
     if out is None:
         raise UsageError("Expected a folder for the results: -o FOLDER.")
-    load = Model(model, threads=_threads(threads, workers, cluster), accurate=accurate)
+    share = _threads(threads, workers, cluster)
+    load = Model(model, threads=share, accurate=accurate, device=device)
     with _as_usage():
         request = Request(
             diameter=diameter,

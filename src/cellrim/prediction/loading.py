@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellrim.models.backend import OnnxBackend
+from cellrim.models.devices import AUTO
 from cellrim.models.registry import find_model
 from cellrim.prediction.accurate import AccurateSegmenter
 from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
@@ -17,6 +18,7 @@ def load_model(
     threads: int | None = None,
     tile_size: int = DEFAULT_TILE,
     accurate: bool = False,
+    device: str = AUTO,
 ) -> Segmenter:
     """Load a model.
 
@@ -39,10 +41,12 @@ def load_model(
     Raises
     ------
     ModelError
-        If there is no such model, or it is damaged.
+        If there is no such model, it is damaged, or the device does not work.
+    UsageError
+        If there is no such device.
     """
     folder = find_model(name)
-    backend = OnnxBackend(folder.path, folder.card, threads=threads)
+    backend = OnnxBackend(folder.path, folder.card, threads=threads, device=device)
     kind = AccurateSegmenter if accurate else Segmenter
     return kind(backend, folder.card, tile_size=tile_size)
 
@@ -55,7 +59,7 @@ class Model:
     ----------
     name
         An embedded model's name, or the folder of a trained one.
-    threads, tile_size, accurate
+    threads, tile_size, accurate, device
         As for :func:`load_model`.
     """
 
@@ -63,9 +67,14 @@ class Model:
     threads: int | None = None
     tile_size: int = DEFAULT_TILE
     accurate: bool = False
+    device: str = AUTO
 
     def __call__(self) -> Segmenter:
         """Load it."""
         return load_model(
-            self.name, threads=self.threads, tile_size=self.tile_size, accurate=self.accurate
+            self.name,
+            threads=self.threads,
+            tile_size=self.tile_size,
+            accurate=self.accurate,
+            device=self.device,
         )
