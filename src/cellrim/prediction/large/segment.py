@@ -116,6 +116,8 @@ def _work(
 ) -> None:
     """Do those pieces of work whose files are not there."""
     everything = list(items)
+    if not everything:
+        return
     left = [item for item in everything if not store.has(name(item))]
     before = len(everything) - len(left)
     report(Progress(step, before, len(everything), before))
