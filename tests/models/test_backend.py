@@ -1,11 +1,12 @@
+import sys
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cellrim.errors import ModelError, UsageError
-from cellrim.models.backend import OnnxBackend, available_providers, default_threads
+from cellrim.errors import MissingExtraError, ModelError, UsageError
+from cellrim.models.backend import OnnxBackend, available_providers, default_threads, open_backend
 from cellrim.models.card import ONNX_NAME, read_card, sha256_of
 
 
@@ -153,7 +154,10 @@ def test_a_device_that_does_not_work(on):
     [
         ("cuda", r"can use \(cpu, coreml\), but got cuda, which needs an NVIDIA GPU"),
         ("directml", "onnxruntime-directml"),
-        ("gpu", r"auto, cpu, cuda or cuda:N, directml or directml:N, coreml, but got 'gpu'"),
+        (
+            "gpu",
+            r"auto, cpu, cuda or cuda:N, directml or directml:N, coreml, openvino, but got 'gpu'",
+        ),
         ("cuda:", "cuda:N"),
         ("cuda:one", "cuda:N"),
         ("cpu:0", "but got 'cpu:0'"),
@@ -162,6 +166,43 @@ def test_a_device_that_does_not_work(on):
 def test_devices_that_are_not_there(on, device, message):
     with pytest.raises(UsageError, match=message):
         on(device, COREML, CPU)
+
+
+def test_openvino_in_its_place(tiny_model):
+    pytest.importorskip("openvino")
+    card = read_card(tiny_model / "card.json")
+    backend = open_backend(tiny_model, card, threads=1, device="openvino")
+    reference = open_backend(tiny_model, card, threads=1, device="cpu")
+    assert isinstance(reference, OnnxBackend)
+    assert (backend.threads, backend.precision in ("bf16", "f32")) == (1, True)
+    for shape in ((1, 3, 32, 64), (2, 3, 64, 32)):
+        batch = np.random.default_rng(0).random(shape).astype(np.float32)
+        expected = reference.predict(batch)
+        for maps in (backend.predict(batch), _in_a_thread(backend, batch)):
+            assert maps.dtype == np.float32
+            np.testing.assert_allclose(maps, expected, atol=0.2)
+    with pytest.raises(ModelError, match="Expected"):
+        backend.predict(np.zeros((1, 3, 33, 32), np.float32))
+    with pytest.raises(ModelError, match="thread"):
+        open_backend(tiny_model, card, threads=0, device="openvino")
+    broken = card.model_copy(update={"sha256": sha256_of(b"nothing")})
+    (tiny_model / ONNX_NAME).write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="no network that OpenVINO can run"):
+        open_backend(tiny_model, broken, device="openvino")
+
+
+def _in_a_thread(backend, batch):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(backend.predict(batch)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_openvino_is_asked_for_where_it_is_not_installed(tiny_model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"cellrim\[openvino\]"):
+        open_backend(tiny_model, read_card(tiny_model / "card.json"), device="openvino")
 
 
 def test_the_cpu_is_always_there(tiny_model):

@@ -120,7 +120,7 @@ def segment(
     device: Annotated[
         str,
         typer.Option(
-            metavar="auto|cpu|cuda[:N]|directml[:N]|coreml",
+            metavar="auto|cpu|cuda[:N]|directml[:N]|coreml|openvino",
             help="Where the network runs; auto: a GPU that works, else the CPU.",
         ),
     ] = "auto",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cellrim.errors import ModelError
 from cellrim.models.card import ONNX_NAME, ModelCard, sha256_of
-from cellrim.models.devices import AUTO, KINDS, Device, devices_to_try
+from cellrim.models.devices import AUTO, KINDS, OPENVINO, Device, devices_to_try
 from cellrim.representation.flow import MAPS
 
 
@@ -88,14 +88,11 @@ class OnnxBackend:
         threads: int | None = None,
         device: str = AUTO,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ModelError(f"Expected at least one thread, but got {threads}.")
-        self._stride = card.stride
-        self._path = folder / ONNX_NAME
-        self.threads = threads or default_threads()
+        self.threads = count_threads(threads)
+        self._stride, self._path = card.stride, folder / ONNX_NAME
         devices = devices_to_try(device, available_providers())
         self._session, self.device = _open_session(
-            _read_checked(self._path, card), self._path, self.threads, devices
+            read_network(self._path, card), self._path, self.threads, devices
         )
         self._alone: AbstractContextManager[Any] = (
             nullcontext() if KINDS[self.device.kind].shared else Lock()
@@ -119,11 +116,7 @@ class OnnxBackend:
             raise ModelError(
                 f"The network {self._path} failed on {batch.shape}: {error}"
             ) from error
-        expected = (len(batch), len(MAPS), *batch.shape[2:])
-        if maps.shape != expected:
-            raise ModelError(f"Expected maps {expected} of {self._path}, but got {maps.shape}.")
-        if not np.isfinite(maps).all():
-            raise ModelError(f"The network {self._path} returned NaN or infinity.")
+        check_maps(maps, batch, self._path)
         return maps
 
 
@@ -145,7 +138,71 @@ def check_batch(batch: NDArray[Any], stride: int) -> None:
         )
 
 
-def _read_checked(path: Path, card: ModelCard) -> bytes:
+def check_maps(maps: NDArray[np.float32], batch: NDArray[np.float32], path: Path) -> None:
+    """Check what a network made of a batch.
+
+    Raises
+    ------
+    ModelError
+        If it is not float32 ``(B, 4, H, W)``, or not all finite.
+    """
+    expected = (len(batch), len(MAPS), *batch.shape[2:])
+    if maps.shape != expected:
+        raise ModelError(f"Expected maps {expected} of {path}, but got {maps.shape}.")
+    if not np.isfinite(maps).all():
+        raise ModelError(f"The network {path} returned NaN or infinity.")
+
+
+def count_threads(asked: int | None) -> int:
+    """Return how many threads to use: as asked, or :func:`default_threads`.
+
+    Raises
+    ------
+    ModelError
+        If less than one is asked for.
+    """
+    if asked is not None and asked < 1:
+        raise ModelError(f"Expected at least one thread, but got {asked}.")
+    return asked or default_threads()
+
+
+def open_backend(
+    folder: Path, card: ModelCard, *, threads: int | None = None, device: str = AUTO
+) -> Backend:
+    """Open what runs a network where it is asked for.
+
+    Parameters
+    ----------
+    folder, card, threads
+        As for :class:`OnnxBackend`.
+    device
+        As for :class:`OnnxBackend`, or ``openvino``:
+        :class:`~cellrim.models.openvino.OpenVinoBackend`.
+
+    Raises
+    ------
+    ModelError
+        If the model is damaged or the device does not work.
+    UsageError
+        If there is no such device.
+    MissingExtraError
+        If OpenVINO is asked for and not installed.
+    """
+    if device == OPENVINO:
+        from cellrim.models.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(folder, card, threads=threads)
+    return OnnxBackend(folder, card, threads=threads, device=device)
+
+
+def read_network(path: Path, card: ModelCard) -> bytes:
+    """Read a network file, checked by the hash of its card.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or is another one.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -9,7 +9,10 @@ from cellrim.errors import UsageError
 
 CPU = "CPUExecutionProvider"
 AUTO = "auto"
-"""The fastest device that works here."""
+"""A GPU that works here, else the CPU."""
+
+OPENVINO = "openvino"
+"""The CPU, by OpenVINO in place of ONNX Runtime; only where asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,9 @@ def devices_to_try(asked: str, available: Collection[str]) -> tuple[Device, ...]
     numbered = bool(colon)
     if kind is None or (numbered and not (kind.numbered and number.isdecimal())):
         choices = (f"{n} or {n}:N" if k.numbered else n for n, k in KINDS.items())
-        raise UsageError(f"Expected the device {AUTO}, {', '.join(choices)}, but got {asked!r}.")
+        raise UsageError(
+            f"Expected the device {AUTO}, {', '.join(choices)}, {OPENVINO}, but got {asked!r}."
+        )
     if kind.provider not in available:
         there = (n for n, k in KINDS.items() if k.provider in available)
         raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellrim.models.backend import OnnxBackend
+from cellrim.models.backend import open_backend
 from cellrim.models.devices import AUTO
 from cellrim.models.registry import find_model
 from cellrim.prediction.accurate import AccurateSegmenter
@@ -44,9 +44,11 @@ def load_model(
         If there is no such model, it is damaged, or the device does not work.
     UsageError
         If there is no such device.
+    MissingExtraError
+        If OpenVINO is asked for and not installed.
     """
     folder = find_model(name)
-    backend = OnnxBackend(folder.path, folder.card, threads=threads, device=device)
+    backend = open_backend(folder.path, folder.card, threads=threads, device=device)
     kind = AccurateSegmenter if accurate else Segmenter
     return kind(backend, folder.card, tile_size=tile_size)
 
