@@ -133,6 +133,11 @@ def to_network(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
     normalised
         float32, axes ``YXC``.
 
+    Returns
+    -------
+    ndarray
+        float32, axes ``YXC``; to be read only, since one channel is not copied.
+
     Raises
     ------
     InputError
@@ -142,7 +147,7 @@ def to_network(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
     if count == NETWORK_CHANNELS:
         return normalised
     if count == 1:
-        return np.repeat(normalised, NETWORK_CHANNELS, axis=2)
+        return np.broadcast_to(normalised, (*normalised.shape[:2], NETWORK_CHANNELS))
     if count == 2:
         return np.concatenate([normalised, np.zeros_like(normalised[:, :, :1])], axis=2)
     raise InputError(

@@ -147,9 +147,10 @@ class Segmenter:
             nothing[0] = _NOTHING
             return Prediction(nothing, image.shape, diameter or self.card.canonical_diameter)
         height, width = image.shape
-        normalised = arrangement.apply(image).read(slice(0, height), slice(0, width))
-        scale = self._scale(normalised, diameter)
-        maps = self._run(resize(normalised, scaled_shape(image.shape, scale)))
+        pixels = arrangement.apply(image).read(slice(0, height), slice(0, width))
+        scale = self._scale(pixels, diameter)
+        pixels = resize(pixels, scaled_shape(image.shape, scale))  # both at once take memory
+        maps = self._run(pixels)
         return Prediction(maps, image.shape, self.card.canonical_diameter / scale)
 
     def decode(
