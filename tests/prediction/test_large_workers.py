@@ -16,7 +16,7 @@ from cellrim.prediction.large import Model, segment_large, squares
 from cellrim.prediction.large.tables import measure_large, read_level, save_preview
 from cellrim.prediction.request import Request
 from cellrim.prediction.streamed import Team
-from cellrim.prediction.workers import Processes, open_workers
+from cellrim.prediction.workers import Alone, Processes, open_workers
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def write_zarr():
     return write
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [None, Alone()])
 def test_zarr_and_tiff_in_a_folder_are_streamed_and_named_alike(
     tmp_path, discs, model, monkeypatch, write_zarr, workers
 ):
@@ -136,13 +136,12 @@ def test_zarr_and_tiff_in_a_folder_are_streamed_and_named_alike(
         lambda path, **kwargs: read_whole.append(path.name) or open_stack(path, **kwargs),
     )
     steps = []
-    with open_workers(workers, None) as found:
-        team = Team(found if workers > 1 else None, model, steps=steps.append)
-        report = run(plan_run(jobs, out, segmenter=segmenter, request=Request()), team=team)
+    team = Team(workers, model, steps=steps.append)
+    report = run(plan_run(jobs, out, segmenter=segmenter, request=Request()), team=team)
+    assert [r.target for r in report.records] == ["stack", "big", "small", "plate/slide"]
     assert not report.failed, report.failed
     assert sum(p.step == "Looking" for p in steps) == 2
-    if workers == 1:
-        assert sorted(read_whole) == ["small.png", "stack.zarr"]
+    assert sorted(read_whole) == ["small.png", "stack.zarr"]
     expected = segmenter.segment(pixels).count
     for target in ("big", "plate/slide"):
         for end in ("_labels.tif", "_overlay.png", "_cells.csv"):
