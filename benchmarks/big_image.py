@@ -20,8 +20,8 @@ import numpy as np
 import tifffile
 
 from cellrim.models.card import ModelCard
-from cellrim.prediction.large import DEFAULT_TILE, Model, segment_large
-from cellrim.prediction.segmenter import Segmenter
+from cellrim.prediction.large import Model, segment_large
+from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
 from cellrim.prediction.workers import open_workers
 from cellrim.representation.flow import DecodeOptions
 

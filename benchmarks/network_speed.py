@@ -1,13 +1,14 @@
 """Ways to run the network: ONNX Runtime or OpenVINO, fp32, bf16 or int8; time and accuracy.
 
 Usage: CELLRIM_DATA=path/to/data python benchmarks/network_speed.py [--model general] [--diameter]
-           [--calibration 48] [--per-set N] [--rounds 9] [--keep FOLDER] [--only NAMES]
+           [--calibration 48] [--per-set N] [--rounds 9] [--keep FOLDER] [--only NAMES] [--quick]
 
 CPU-seconds (user and system, one thread) per megapixel of network input, medians of runs in turn;
 then mAP on every validation set through the whole predictor, and the largest loss against fp32,
 which may be 0.005. int8 is static: ranges of activations from real training images (brought to the
 canonical scale), weights per channel. "int8 body" leaves the layers at full resolution (the first,
-and the last three) in float. Extras ``bench`` and ``train``.
+and the last three) in float. ``--quick`` only shows that everything runs: small tiles, one round,
+one image of two sets; its numbers mean nothing. Extras ``bench`` and ``train``.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         keep = options.keep or Path(scratch)
         backends = make_backends(folder, keep, options)
-        speed(backends, options.rounds)
+        print(processor())
+        speed(backends, options)
         accuracy(backends, folder, options)
 
 
@@ -64,7 +66,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--keep", type=Path, help="folder to keep the quantised networks in")
     parser.add_argument("--only", default="", help="names, separated by commas")
-    return parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="only show that everything runs")
+    options = parser.parse_args()
+    options.edge, options.sets = EDGE, None
+    if options.quick:
+        options.edge, options.rounds, options.calibration = 128, 1, 3
+        options.sets, options.per_set, options.diameter = 2, 1, True
+    return options
 
 
 def make_backends(
@@ -234,14 +242,25 @@ class OpenVino:
 # ------------------------------------------------------------------ measure
 
 
-def speed(backends: dict[str, Backend], rounds: int) -> None:
-    batch = np.random.default_rng(SEED).random((1, 3, EDGE, EDGE), np.float32)
+def processor() -> str:
+    """What OpenVINO calls this processor, and the arithmetic it is fast at."""
+    try:
+        import openvino
+    except ImportError:
+        return "OpenVINO is not installed"
+    core = openvino.Core()
+    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}, {', '.join(able)}"
+
+
+def speed(backends: dict[str, Backend], options: argparse.Namespace) -> None:
+    batch = np.random.default_rng(SEED).random((1, 3, options.edge, options.edge), np.float32)
     works = {name: (lambda b=b: b.predict(batch)) for name, b in backends.items()}
-    spent = interleaved(works, rounds=rounds)
+    spent = interleaved(works, rounds=options.rounds)
     slowest = next(iter(spent.values()))
     table = Table("network", "CPU-s/MP", "s/MP", "times as fast as the first")
     for name, cost in spent.items():
-        megapixels = EDGE**2 / 1e6
+        megapixels = options.edge**2 / 1e6
         table.row(name, cost.cpu / megapixels, cost.wall / megapixels, slowest.cpu / cost.cpu)
     print()
 
@@ -252,7 +271,8 @@ def accuracy(
     segmenters = {n: Segmenter(b, folder.card) for n, b in backends.items()}
     table = Table("set", "images", *segmenters)
     lost = dict.fromkeys(segmenters, 0.0)
-    for name, members in by_set(recipe_samples("validation")).items():
+    sets = list(by_set(recipe_samples("validation")).items())[: options.sets]
+    for name, members in sets:
         members = members[: options.per_set]
         reached = {
             title: mean_ap(segmenter, members, told=options.diameter)

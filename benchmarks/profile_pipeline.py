@@ -18,11 +18,12 @@ import tifffile
 from shared import Cost, Table, cost_of, median_cost
 from synthetic import field
 
-from cellrim.core.normalise import measure_range, normalise
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.io.images import read_image
 from cellrim.prediction import Result, Segmenter, load_model
-from cellrim.prediction.segmenter import Prediction, choose_channels
+from cellrim.prediction.arrangement import arrange_channels, choose_channels
+from cellrim.prediction.segmenter import Prediction
+from cellrim.prediction.survey import survey
 
 EDGE = 2048
 
@@ -77,8 +78,10 @@ def show(image: Path, model: Segmenter, scratch: Path, *, rounds: int) -> None:
 def steps(path: Path, model: Segmenter, scratch: Path, clock: Clock) -> Result:
     """Do what ``Segmenter.segment`` and a run do, step by step."""
     image = clock("read", lambda: read_image(path))
-    pixels = choose_channels(image, None).pixels
-    normalised = clock("normalise", lambda: normalise(pixels, measure_range(pixels)))
+    chosen = choose_channels(image.channels, None)
+    arranged = clock("channels", lambda: arrange_channels(image, survey(image, chosen)))
+    whole = tuple(slice(0, n) for n in image.shape)
+    normalised = clock("normalise", lambda: arranged.apply(image).read(*whole))
     scale = clock("scale estimate", lambda: model._scale(normalised, None))
     small = clock("resize", lambda: resize(normalised, scaled_shape(image.shape, scale)))
     maps = clock("network", lambda: model._run(small))

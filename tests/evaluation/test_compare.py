@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cellrim.errors import DatasetError, UsageError
-from cellrim.evaluation import count_image, evaluate, scores
+from cellrim.evaluation import CompareOptions, count_image, evaluate, scores
 from cellrim.evaluation.report import per_image_columns, write_evaluation
 from cellrim.io.labels import write_labels
 from cellrim.io.tables import read_csv
@@ -79,7 +79,8 @@ def test_what_cannot_be_compared_is_named(folders):
     assert "size" in problems["size"]
     assert "broken.tif" in problems["broken"]
     assert "twice_pred.tif" in problems["twice"]
-    assert "missing" not in {p.record for p in evaluate(predicted, truth, partial=True).problems}
+    partial = evaluate(predicted, truth, options=CompareOptions(partial=True))
+    assert "missing" not in {p.record for p in partial.problems}
 
 
 @pytest.fixture
@@ -107,8 +108,8 @@ def test_a_data_set(dataset):
 
 
 def test_the_sides_of_the_split(dataset):
-    train = evaluate(*dataset, part="train")
-    held = evaluate(*dataset, part="validation")
+    train = evaluate(*dataset, options=CompareOptions(part="train"))
+    held = evaluate(*dataset, options=CompareOptions(part="validation"))
     names = [{i.name for i in e.images} for e in (train, held)]
     assert not names[0] & names[1]
     assert len(names[0] | names[1]) == 12
@@ -118,7 +119,7 @@ def test_the_sides_of_the_split(dataset):
 
 def test_labels_by_name(dataset):
     out, root = dataset
-    evaluation = evaluate(out, root / "s" / "labels", layout="labels")
+    evaluation = evaluate(out, root / "s" / "labels", options=CompareOptions(layout="labels"))
     assert len(evaluation.images) == 12
 
 
@@ -167,20 +168,25 @@ def test_usage(tmp_path, folders):
         with pytest.raises(UsageError, match=words):
             evaluate(*arguments)
     with pytest.raises(UsageError, match="validation"):
-        evaluate(predicted, truth, part="validation")
-    with pytest.raises(UsageError, match="test"):
-        evaluate(predicted, truth, part="test")
-    with pytest.raises(UsageError, match="bbbc009"):
-        evaluate(predicted, truth, layout="no such format")
+        evaluate(predicted, truth, options=CompareOptions(part="validation"))
+    for wrong, words in (
+        ({"part": "test"}, "part all, train, validation, but got 'test'"),
+        ({"layout": "no such format"}, "bbbc009"),
+        ({"layout": "labels", "part": "train"}, "--part train"),
+        ({"resamples": 0}, "one resample"),
+        ({"seed": -1}, "seed"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            CompareOptions(**wrong)
     with pytest.raises(UsageError, match="none found"):
-        evaluate(predicted, empty, layout="labels")
+        evaluate(predicted, empty, options=CompareOptions(layout="labels"))
     assert issubclass(DatasetError, ValueError)
 
 
 def test_files(tmp_path, folders):
     predicted, truth = folders
     write_labels(truth / "missing.tif", cells(1))
-    evaluation = evaluate(predicted, truth, resamples=30)
+    evaluation = evaluate(predicted, truth, options=CompareOptions(resamples=30))
     out = tmp_path / "new" / "out"
     write_evaluation(evaluation, out)
     assert sorted(p.name for p in out.iterdir()) == [
@@ -208,7 +214,7 @@ def test_real_truth_against_itself():
     if not data:
         pytest.skip("CELLRIM_DATA is not set: real data is not checked.")
     labels = Path(data) / "plain" / "kc167" / "labels"
-    evaluation = evaluate(labels, labels, layout="labels", resamples=10)
+    evaluation = evaluate(labels, labels, options=CompareOptions(layout="labels", resamples=10))
     assert len(evaluation.images) == 3
     for name, interval in evaluation.total.pooled.items():
         perfect = name not in ("boundary", "hausdorff95", "count_error", "splits", "merges")

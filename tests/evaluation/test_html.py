@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cellrim.evaluation.compare import evaluate
+from cellrim.evaluation.compare import CompareOptions, evaluate
 from cellrim.evaluation.html import WORST, write_html
 from cellrim.evaluation.report import curves_of
 from cellrim.io.labels import write_labels
@@ -21,7 +21,9 @@ def evaluation(tmp_path):
         write_labels(tmp_path / "predicted" / f"{name}_labels.tif", labels_of(found))
         write_labels(tmp_path / "truth" / f"{name}.tif", labels_of(3))
     write_labels(tmp_path / "truth" / "<d>.tif", labels_of(3))
-    return evaluate(tmp_path / "predicted", tmp_path / "truth", resamples=20)
+    return evaluate(
+        tmp_path / "predicted", tmp_path / "truth", options=CompareOptions(resamples=20)
+    )
 
 
 def test_the_worst_images_come_first_with_their_mistakes(tmp_path, evaluation):
@@ -53,7 +55,7 @@ def test_real_images_are_shown(tmp_path, real_data):
     samples = [s for s in open_dataset(root).samples if s.read_truth is not None][:1]
     for sample in samples:
         write_labels(tmp_path / "p" / f"{sample.name}.tif", sample.read_truth().labels)
-    evaluation = evaluate(tmp_path / "p", root, partial=True, resamples=10)
+    evaluation = evaluate(tmp_path / "p", root, options=CompareOptions(partial=True, resamples=10))
     assert evaluation.images
     assert not evaluation.problems
     write_html(evaluation, tmp_path / "r.html", curves=curves_of(evaluation))

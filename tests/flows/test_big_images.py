@@ -7,7 +7,7 @@ import tifffile
 from cellrim.io.images import read_image
 from cellrim.prediction import load_model
 from cellrim.prediction.large import segment_large
-from cellrim.prediction.large_tables import read_level
+from cellrim.prediction.large.tables import read_level
 
 
 def worst_match(found, expected):

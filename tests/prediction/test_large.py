@@ -11,8 +11,8 @@ from cellrim.core.normalise import measure_range
 from cellrim.errors import ImageReadError, InputError, OutputError
 from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
-from cellrim.prediction import Segmenter, large, load_model
-from cellrim.prediction.large import Model, segment_large
+from cellrim.prediction import Segmenter, load_model
+from cellrim.prediction.large import Model, Store, segment_large, squares
 from cellrim.representation.flow import DecodeOptions
 
 CANONICAL = 16.0
@@ -86,7 +86,7 @@ def whole(result):
 def test_the_same_cells_as_in_memory(
     blobs, card_with, tmp_path, write_tiff, monkeypatch, tile_size, diameter
 ):
-    monkeypatch.setattr(large, "EDGE", 64)
+    monkeypatch.setattr(squares, "EDGE", 64)
     pixels = blobs((190, 230))
     path = write_tiff(tmp_path / "a.tif", pixels, tile=(48, 80), compression="zlib")
     options = DecodeOptions(sink_radius=2, min_area=12, min_confidence=0.2)
@@ -132,8 +132,8 @@ def test_cells_on_corners_and_larger_than_any_tile(
 def test_range_and_scale_are_those_of_the_whole_image(
     blobs, card_with, tmp_path, write_tiff, monkeypatch
 ):
-    monkeypatch.setattr(large, "EDGE", 64)
-    monkeypatch.setattr("cellrim.prediction.large_image._FLOAT_PIXELS", 3000)
+    monkeypatch.setattr("cellrim.prediction.survey._EDGE", 64)
+    monkeypatch.setattr("cellrim.prediction.normalised._FLOAT_PIXELS", 3000)
     monkeypatch.setattr("cellrim.core.normalise.MAX_MEASURED_PIXELS", 5000)
     monkeypatch.setattr("cellrim.prediction.scale.VIEW_PIXELS", 8000)
     pixels = np.stack([blobs((240, 300), seed) for seed in (1, 2)])
@@ -143,17 +143,57 @@ def test_range_and_scale_are_those_of_the_whole_image(
     model = segmenter_with(BlurBackend(), card_with, 128)
     work = tmp_path / "work"
     streamed(path, work, model)
-    plan = large.Store(work).read_plan()
-    expected = measure_range(np.moveaxis(pixels, 0, 2))
-    assert plan.intensity == expected
+    plan = Store(work).read_plan()
+    assert sorted(plan.channels) == [0, 1]
+    expected = measure_range(np.moveaxis(pixels[list(plan.channels)], 0, 2))
+    assert plan.arrangement.intensity == expected
     in_memory = model.segment(pixels, axes="CYX")
     assert plan.diameter == pytest.approx(in_memory.diameter, rel=1e-6)
-    assert plan.channels == (0, 1)
+
+
+@pytest.fixture
+def stained(discs):
+    """Three channels, uint16: nothing, touching rings, and the round nuclei in them."""
+    nuclei = discs((230, 260), 8, spacing=32)
+    distance = ndimage.distance_transform_edt(nuclei < 100)
+    rings = np.where((distance > 5) & (distance < 9), 180, 20)
+    rings = np.maximum(rings, np.roll(rings, 11, axis=1))
+    noise = np.random.default_rng(0).integers(0, 9, (2, 230, 260))
+    return np.stack([np.full_like(rings, 3), rings + noise[0], nuclei + noise[1]]).astype(np.uint16)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1), (1, 2, 0), (2, 0, 1)])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_channels_come_in_any_order_bright_or_dark(
+    stained, card_with, tmp_path, write_tiff, monkeypatch, order, inverted, dtype
+):
+    """The network sees the first channel: that of the nuclei, whatever the image."""
+    monkeypatch.setattr(squares, "EDGE", 64)
+    monkeypatch.setattr("cellrim.prediction.survey._EDGE", 64)
+    monkeypatch.setattr("cellrim.core.normalise.MAX_MEASURED_PIXELS", 9000)
+    monkeypatch.setattr("cellrim.prediction.nucleus_channel._LOOKED_AT", 20_000)
+    expected = segmenter_with(BlurBackend(), card_with, 256).segment(stained[2], diameter=16.0)
+    assert expected.count > 40
+    pixels = stained[list(order)].astype(dtype)
+    pixels = 300 - pixels if inverted else pixels
+    path = write_tiff(
+        tmp_path / "a.tif", pixels, photometric="minisblack", metadata={"axes": "CYX"}
+    )
+    model = segmenter_with(BlurBackend(), card_with, 128)
+    in_memory = model.segment(read_image(path), diameter=16.0)
+    result = streamed(path, tmp_path / "work", model, diameter=16.0)
+    labels = whole(result).astype(np.int64)
+    assert matched(labels, in_memory.labels) == 1
+    assert matched(labels, expected.labels) >= 0.99
+    plan = Store(tmp_path / "work").read_plan()
+    assert [order[c] for c in plan.channels] == [2, 1]
+    assert (plan.low > plan.high) == inverted
 
 
 def test_the_pyramid_is_halved_to_the_end(blobs, card_with, tmp_path, write_tiff, monkeypatch):
-    monkeypatch.setattr(large, "EDGE", 32)
-    monkeypatch.setattr(large, "_SMALLEST_LEVEL", 32)
+    monkeypatch.setattr(squares, "EDGE", 32)
+    monkeypatch.setattr("cellrim.prediction.large.labels._SMALLEST_LEVEL", 32)
     path = write_tiff(tmp_path / "a.tif", blobs((101, 130)))
     result = streamed(
         path, tmp_path / "work", segmenter_with(BlurBackend(), card_with, 256), diameter=16.0
@@ -234,7 +274,7 @@ def test_grey_stored_as_rgb_is_grey(blobs, card_with, tmp_path, write_tiff):
     path = write_tiff(tmp_path / "a.tif", np.stack([grey] * 3, axis=2), photometric="rgb")
     model = segmenter_with(BlurBackend(), card_with, 256)
     streamed(path, tmp_path / "work", model, diameter=16.0)
-    assert large.Store(tmp_path / "work").read_plan().channels == (0,)
+    assert Store(tmp_path / "work").read_plan().channels == (0,)
 
 
 def test_too_many_channels_and_bad_diameters(blobs, card_with, tmp_path, write_tiff):

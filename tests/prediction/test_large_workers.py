@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellrim.io.images import open_stack
 from cellrim.io.labels import read_labels
-from cellrim.prediction import large
 from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
-from cellrim.prediction.large import Model, segment_large
-from cellrim.prediction.large_tables import measure_large, read_level, save_preview
+from cellrim.prediction.large import Model, segment_large, squares
+from cellrim.prediction.large.tables import measure_large, read_level, save_preview
 from cellrim.prediction.request import Request
 from cellrim.prediction.streamed import Team
-from cellrim.prediction.workers import Processes, open_workers
+from cellrim.prediction.workers import Alone, Processes, open_workers
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_large_image_on_a_cluster_whose_worker_is_killed(tmp_path, discs, mode
 def test_a_folder_with_an_image_that_is_streamed(tmp_path, discs, model, monkeypatch):
     """The same files as in memory come out, and nothing unfinished stays."""
     monkeypatch.setattr("cellrim.prediction.single.STREAMED_PIXELS", 100_000)
-    monkeypatch.setattr(large, "EDGE", 128)
+    monkeypatch.setattr(squares, "EDGE", 128)
     images = tmp_path / "in"
     images.mkdir()
     pixels = discs((400, 500), 9, spacing=30)
@@ -100,13 +100,66 @@ def test_a_folder_with_an_image_that_is_streamed(tmp_path, discs, model, monkeyp
     assert len(again.done) == 2
 
 
+@pytest.fixture
+def write_zarr():
+    zarr = pytest.importorskip("zarr")
+
+    def write(path, pixels, axes):
+        group = zarr.open_group(store=path, mode="w", zarr_format=2)
+        group.create_array(name="0", data=pixels, chunks=(*(1,) * (pixels.ndim - 2), 64, 64))
+        named = [{"name": a, "type": "channel" if a == "c" else "space"} for a in axes]
+        group.attrs["multiscales"] = [
+            {"version": "0.4", "axes": named, "datasets": [{"path": "0"}]}
+        ]
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("workers", [None, Alone()])
+def test_zarr_and_tiff_in_a_folder_are_streamed_and_named_alike(
+    tmp_path, discs, model, monkeypatch, write_zarr, workers
+):
+    monkeypatch.setattr("cellrim.prediction.single.STREAMED_PIXELS", 100_000)
+    images, out = tmp_path / "in", tmp_path / "out"
+    (images / "plate").mkdir(parents=True)
+    pixels = discs((400, 500), 9, spacing=30)
+    two = np.stack([np.full_like(pixels, 7), pixels])
+    write_zarr(images / "plate" / "slide.ome.zarr", two, "cyx")
+    write_zarr(images / "stack.zarr", np.stack([pixels[:90, :90]] * 2), "zyx")
+    tifffile.imwrite(images / "big.ome.tif", pixels, tile=(128, 128))
+    (images / "small.png").write_bytes(imagecodecs.png_encode(discs((80, 90), 8)))
+    jobs, segmenter = find_jobs([images], out), model()
+    read_whole = []
+    monkeypatch.setattr(
+        "cellrim.prediction.batch.open_stack",
+        lambda path, **kwargs: read_whole.append(path.name) or open_stack(path, **kwargs),
+    )
+    steps = []
+    team = Team(workers, model, steps=steps.append)
+    report = run(plan_run(jobs, out, segmenter=segmenter, request=Request()), team=team)
+    assert [r.target for r in report.records] == ["stack", "big", "small", "plate/slide"]
+    assert not report.failed, report.failed
+    assert sum(p.step == "Looking" for p in steps) == 2
+    assert sorted(read_whole) == ["small.png", "stack.zarr"]
+    expected = segmenter.segment(pixels).count
+    for target in ("big", "plate/slide"):
+        for end in ("_labels.tif", "_overlay.png", "_cells.csv"):
+            assert (out / (target + end)).is_file()
+        assert read_labels(out / f"{target}_labels.tif").max() == expected > 100
+    cells = (out / "cells.csv").read_text().splitlines()
+    for target in ("big", "plate/slide"):
+        assert sum(line.startswith(f"{target},") for line in cells) == expected
+    assert not list(out.rglob(".*"))
+
+
 def test_measurements_are_those_of_the_whole_label_image(
     tmp_path, discs, model, monkeypatch, write_tiff
 ):
     from cellrim.core.image import image_from_array
     from cellrim.measure.cells import measure_cells
 
-    monkeypatch.setattr(large, "EDGE", 64)
+    monkeypatch.setattr(squares, "EDGE", 64)
     rng = np.random.default_rng(0)
     pixels = discs((300, 310), 11, spacing=34) + rng.integers(0, 9, (300, 310), np.uint8)
     pixels[100:240, 120:128] = 200  # one long cell over several squares

@@ -163,7 +163,7 @@ def test_axes_and_channels(segmenter, discs):
         segmenter.segment(stack)
     with pytest.raises(InputError, match="axes for arrays only"):
         segmenter.segment(image_from_array(cells), axes="YX")
-    with pytest.raises(InputError, match="between 0 and 0"):
+    with pytest.raises(InputError, match="out of 0 grey, but got '1'"):
         segmenter.segment(cells, channels=(1,))
 
 

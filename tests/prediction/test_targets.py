@@ -102,7 +102,7 @@ def test_what_cannot_be(segmenter, image, discs):
             segment_target(segmenter, one, axes=axes, target="both")
     with pytest.raises(InputError, match="nuclei alone"):
         segment_target(segmenter, image, target="both", channels=(1,), nucleus=1)
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match="none of the image's channels"):
         segment_target(segmenter, image, target="nuclei", nucleus=2)
     with pytest.raises(InputError, match="nuclei, cells, both"):
         segment_target(segmenter, image, target="nucleus")

@@ -19,6 +19,7 @@ _PACKAGES = (
     "imagecodecs",
     "onnxruntime",
     "onnxruntime-gpu",
+    "onnxruntime-directml",
     "pydantic",
     "typer",
     "rich",
@@ -48,9 +49,13 @@ def _versions(packages: tuple[str, ...]) -> str:
 
 def _show_runtime() -> None:
     from cellrim.models.backend import available_providers, default_threads
+    from cellrim.models.devices import AUTO, devices_to_try
 
     typer.echo(f"Threads:   {default_threads()}")
-    typer.echo(f"Providers: {', '.join(available_providers())}")
+    providers = available_providers()
+    typer.echo(f"Providers: {', '.join(providers)}")
+    tried = ", then ".join(map(str, devices_to_try(AUTO, providers)))
+    typer.echo(f"Device:    {tried}, where --device does not say another")
 
 
 def _show_models() -> bool:

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cellrim.errors import MissingExtraError, UsageError
+from cellrim.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +49,6 @@ _GROUP_COLUMNS = {
     "aji": "AJI",
     "dice": "Dice",
 }
-_PARTS = ("all", "train", "validation")
 _NAMES_SHOWN = 20
 _WIDTH = 120
 
@@ -100,20 +99,19 @@ def evaluate(
     writes report.html (look at this one), per_image.csv, summary.json and ap_over_iou.png.
     Exit code 0: all compared, 1: some could not be, 2: bad usage.
     """
+    from cellrim.evaluation.compare import CompareOptions
     from cellrim.evaluation.compare import evaluate as compare
 
+    options = CompareOptions(
+        layout=layout,
+        part=cast("Part", part),  # checked by CompareOptions
+        partial=partial,
+        ignore_border=not border,
+        resamples=resamples,
+        seed=seed,
+    )
     with _progress() as report:
-        evaluation = compare(
-            predicted,
-            truth,
-            layout=layout,
-            part=_part(part),
-            partial=partial,
-            ignore_border=not border,
-            resamples=resamples,
-            seed=seed,
-            report=report,
-        )
+        evaluation = compare(predicted, truth, options=options, report=report)
     if evaluation.images:
         _show(evaluation, worst)
         if out:
@@ -121,13 +119,6 @@ def evaluate(
     _show_problems(evaluation)
     if evaluation.problems:
         raise typer.Exit(1)
-
-
-def _part(text: str) -> Part:
-    for part in _PARTS:
-        if text == part:
-            return part  # type: ignore[return-value]
-    raise UsageError(f"Expected --part to be one of {', '.join(_PARTS)}, but got {text!r}.")
 
 
 @contextmanager

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from cellrim.core.stack import Projection
     from cellrim.io.images import PixelSize
     from cellrim.prediction.batch import Report
+    from cellrim.prediction.loading import Model
     from cellrim.prediction.records import Record
-    from cellrim.prediction.request import Existing, Plan
+    from cellrim.prediction.request import Existing, Plan, Request
     from cellrim.prediction.single import SinglePlan, Summary
     from cellrim.prediction.streamed import Team
     from cellrim.prediction.targets import Target
@@ -116,6 +117,13 @@ def segment(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads; else one per CPU.")
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda[:N]|directml[:N]|coreml|openvino",
+            help="Where the network runs; auto: a GPU that works, else the CPU.",
+        ),
+    ] = "auto",
     report: Annotated[
         bool,
         typer.Option("--report/--no-report", help="Write report.html, to look at in a browser."),
@@ -143,26 +151,32 @@ def segment(
     With --target both NAME_cells.tif and NAME_nuclei.tif, where a nucleus has the id of its cell.
     Exit code 0: all images done, 1: some failed, 2: bad usage, nothing was done.
     """
-    plan, team = _plan(
-        _inputs(inputs or [], sample=sample),
-        out,
-        model=model,
-        diameter=diameter,
-        channels=parse_channels(channels),
-        save=_parse_save(save),
-        parquet=parquet,
-        min_confidence=min_confidence,
-        axes=axes,
-        project=project,
-        track=track,
-        pixel_size=parse_pixel_size(pixel_size),
-        target=target,
-        nucleus=_parse_nucleus(nucleus),
-        accurate=accurate,
-        with_report=report,
-        existing=_existing(resume=resume, overwrite=overwrite),
-        threads=_threads(threads, workers, cluster),
-    )
+    from cellrim.prediction.loading import Model
+    from cellrim.prediction.request import Request
+
+    given = _inputs(inputs or [], sample=sample)
+    if out is None:
+        raise UsageError("Expected a folder for the results: -o FOLDER.")
+    share = _threads(threads, workers, cluster)
+    load = Model(model, threads=share, accurate=accurate, device=device)
+    with _as_usage():
+        request = Request(
+            diameter=diameter,
+            channels=parse_channels(channels),
+            save=_parse_save(save),
+            parquet=parquet,
+            min_confidence=min_confidence,
+            axes=axes,
+            project=cast("Projection | None", project),  # checked by Request
+            track=track,
+            pixel_size=parse_pixel_size(pixel_size),
+            target=cast("Target | None", target),  # checked by Request
+            nucleus=_parse_nucleus(nucleus),
+            accurate=accurate,
+            report=report,
+        )
+        existing = _existing(resume=resume, overwrite=overwrite)
+        plan, team = _plan(given, out, load=load, request=request, existing=existing)
     outcome = _run(plan, team, workers=workers, cluster=cluster)
     if outcome is None:
         return
@@ -248,62 +262,30 @@ def _inputs(inputs: list[str], *, sample: bool) -> list[str | Path]:
     return list(sample_images()) if sample else list(inputs)
 
 
+@contextmanager
+def _as_usage() -> Iterator[None]:
+    """Make usage errors of what goes wrong before any work."""
+    try:
+        yield
+    except CellrimError as error:
+        raise UsageError(str(error)) from error
+
+
 def _plan(
-    inputs: list[str | Path],
-    out: Path | None,
-    *,
-    model: str,
-    diameter: float | None,
-    channels: tuple[Channel, ...] | None,
-    save: tuple[str, ...],
-    parquet: bool,
-    min_confidence: float | None,
-    axes: str | None,
-    project: str | None,
-    track: bool,
-    pixel_size: PixelSize,
-    target: str | None,
-    nucleus: Channel | None,
-    accurate: bool,
-    with_report: bool,
-    existing: Existing,
-    threads: int | None,
+    inputs: list[str | Path], out: Path, *, load: Model, request: Request, existing: Existing
 ) -> tuple[Plan | SinglePlan, Team]:
     """Check everything that can be checked before the first image."""
     from cellrim.prediction.batch import plan_run
     from cellrim.prediction.inputs import find_jobs
-    from cellrim.prediction.large import Model
-    from cellrim.prediction.request import Request
     from cellrim.prediction.single import is_label_file, plan_single
     from cellrim.prediction.streamed import Team
 
-    if out is None:
-        raise UsageError("Expected a folder for the results: -o FOLDER.")
-    load = Model(model, threads=threads, accurate=accurate)
-    try:
-        request = Request(
-            diameter=diameter,
-            channels=channels,
-            save=save,
-            parquet=parquet,
-            min_confidence=min_confidence,
-            axes=axes,
-            project=cast("Projection | None", project),  # checked by Request
-            track=track,
-            pixel_size=pixel_size,
-            target=cast("Target | None", target),  # checked by Request
-            nucleus=nucleus,
-            accurate=accurate,
-            report=with_report,
-        )
-        if is_label_file(out) and (out.suffix == ".zarr" or not out.is_dir()):
-            single = plan_single(inputs, out, load=load, request=request, existing=existing)
-            return single, Team(load=load)
-        jobs = find_jobs(inputs, out, paired=request.target == "both")
-        plan = plan_run(jobs, out, segmenter=load(), request=request, existing=existing)
-        return plan, Team(load=load, resume=existing == "resume")
-    except CellrimError as error:
-        raise UsageError(str(error)) from error
+    if is_label_file(out) and (out.suffix == ".zarr" or not out.is_dir()):
+        single = plan_single(inputs, out, load=load, request=request, existing=existing)
+        return single, Team(load=load)
+    jobs = find_jobs(inputs, out, paired=request.target == "both")
+    plan = plan_run(jobs, out, segmenter=load(), request=request, existing=existing)
+    return plan, Team(load=load, resume=existing == "resume")
 
 
 def _run(

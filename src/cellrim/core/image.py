@@ -56,6 +56,10 @@ class Image:
         """Height and width in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return the pixels of some rows and columns, axes ``YXC``, as images on the disk do."""
+        return self.pixels[rows, columns]
+
     def select(self, channels: tuple[int, ...]) -> Image:
         """Return the image with only these channels, in this order.
 

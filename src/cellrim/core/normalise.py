@@ -25,10 +25,24 @@ MAX_MEASURED_PIXELS = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class IntensityRange:
-    """Low and high intensity of each channel, in raw units; equal where a channel is constant."""
+    """Low and high intensity of each channel, in raw units; equal where a channel is constant.
+
+    Where the low one is above the high one, bright and dark are exchanged.
+    """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    @property
+    def constant(self) -> bool:
+        """Whether no channel shows anything."""
+        return self.low == self.high
+
+    def select(self, positions: Sequence[int]) -> IntensityRange:
+        """Return the range of only these channels, in this order."""
+        return IntensityRange(
+            tuple(self.low[k] for k in positions), tuple(self.high[k] for k in positions)
+        )
 
 
 def measure_range(pixels: NDArray[Any]) -> IntensityRange:
@@ -54,8 +68,19 @@ def grid_step(shape: tuple[int, int]) -> int:
     return max(1, int(np.ceil(np.sqrt(shape[0] * shape[1] / MAX_MEASURED_PIXELS))))
 
 
-def range_of(channels: Sequence[NDArray[Any]]) -> IntensityRange:
-    """Measure the intensity range of each channel by the pixels of the grid, in any order."""
+def range_of(channels: Sequence[NDArray[Any]], *, inverted: bool = False) -> IntensityRange:
+    """Measure the intensity range of each channel by the pixels of the grid, in any order.
+
+    Parameters
+    ----------
+    channels
+        The pixels of each channel.
+    inverted
+        Whether to exchange bright and dark: the range is that of the negative image.
+    """
+    percentiles = (LOW_PERCENTILE, HIGH_PERCENTILE)
+    if inverted:
+        percentiles = (100 - HIGH_PERCENTILE, 100 - LOW_PERCENTILE)
     low, high = [], []
     for values in channels:
         if values.dtype.kind == "f":
@@ -64,11 +89,12 @@ def range_of(channels: Sequence[NDArray[Any]]) -> IntensityRange:
             low.append(0.0)
             high.append(0.0)
             continue
-        a, b = np.percentile(values, (LOW_PERCENTILE, HIGH_PERCENTILE))
+        a, b = np.percentile(values, percentiles)
         if a == b:  # a few bright cells on a constant ground
             a, b = float(values.min()), float(values.max())
         low.append(float(a))
         high.append(float(b))
+    low, high = (high, low) if inverted else (low, high)
     return IntensityRange(tuple(low), tuple(high))
 
 
@@ -80,7 +106,7 @@ def normalise(pixels: NDArray[Any], intensity: IntensityRange) -> NDArray[np.flo
     pixels
         Axes ``YXC``, any real dtype; NaN becomes 0.
     intensity
-        The range measured on the whole image.
+        The range measured on the whole image. A range from high to low gives the negative.
 
     Returns
     -------
@@ -89,7 +115,7 @@ def normalise(pixels: NDArray[Any], intensity: IntensityRange) -> NDArray[np.flo
     """
     low = np.asarray(intensity.low, np.float32)
     span = np.asarray(intensity.high, np.float32) - low
-    scale = np.divide(1.0, span, out=np.zeros_like(span), where=span > 0)
+    scale = np.divide(1.0, span, out=np.zeros_like(span), where=span != 0)
     result: NDArray[np.float32] = (pixels.astype(np.float32) - low) * scale
     if pixels.dtype.kind == "f":
         np.nan_to_num(result, copy=False, nan=0.0, posinf=CLIP[1], neginf=CLIP[0])
@@ -107,6 +133,11 @@ def to_network(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
     normalised
         float32, axes ``YXC``.
 
+    Returns
+    -------
+    ndarray
+        float32, axes ``YXC``; to be read only, since one channel is not copied.
+
     Raises
     ------
     InputError
@@ -116,7 +147,7 @@ def to_network(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
     if count == NETWORK_CHANNELS:
         return normalised
     if count == 1:
-        return np.repeat(normalised, NETWORK_CHANNELS, axis=2)
+        return np.broadcast_to(normalised, (*normalised.shape[:2], NETWORK_CHANNELS))
     if count == 2:
         return np.concatenate([normalised, np.zeros_like(normalised[:, :, :1])], axis=2)
     raise InputError(

@@ -1,9 +1,10 @@
 """Matching, counts, metrics with intervals, plots."""
 
-from cellrim.evaluation.compare import Evaluation, evaluate
+from cellrim.evaluation.compare import CompareOptions, Evaluation, evaluate
 from cellrim.evaluation.counts import Counts, Scores, count_boxes, count_image, scores
 
 __all__ = [
+    "CompareOptions",
     "Counts",
     "Evaluation",
     "Scores",

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from cellrim.datasets.base import Problem
-from cellrim.datasets.registry import find_reader, open_dataset
+from cellrim.datasets.registry import READERS, find_reader, open_dataset
 from cellrim.datasets.splits import split
 from cellrim.errors import CellrimError, DatasetError, UsageError
 from cellrim.evaluation.counts import Counts, count_boxes, count_image, scores
@@ -29,6 +29,63 @@ LABELS = "labels"
 _SHOWN = 5
 
 Part = Literal["all", "train", "validation"]
+"""All of a data set, or one side of its split."""
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """How labels are compared, the same for all images.
+
+    Parameters
+    ----------
+    layout
+        The true data set's format, or ``labels`` for a folder of label images; recognised where
+        None.
+    part
+        ``train`` or ``validation`` takes that side of the data set's split only.
+    partial
+        Whether true images without a prediction are no problem.
+    ignore_border
+        Whether predicted instances that touch the frame and have no true *box* are no mistakes.
+    boundaries
+        Whether to compare outlines, which takes most of the time.
+    resamples, seed
+        Of the bootstrap intervals.
+
+    Raises
+    ------
+    UsageError
+        If a value cannot work with any images.
+    """
+
+    layout: str | None = None
+    part: Part = "all"
+    partial: bool = False
+    ignore_border: bool = True
+    boundaries: bool = True
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.part not in PARTS:
+            raise UsageError(f"Expected the part {', '.join(PARTS)}, but got {self.part!r}.")
+        if self.layout not in (None, LABELS, *READERS):
+            raise UsageError(
+                f"Expected the format {', '.join((LABELS, *READERS))}, but got {self.layout!r}."
+            )
+        if self.layout == LABELS and self.part != "all":
+            raise UsageError(_no_split(self.part, "TRUTH"))
+        if self.resamples < 1 or self.seed < 0:
+            raise UsageError(
+                "Expected at least one resample and a seed from 0 on, but got "
+                f"{self.resamples} and {self.seed}."
+            )
+
+
+DEFAULTS = CompareOptions()
+"""How labels are compared where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +127,14 @@ class Evaluation:
         What could not be compared, and why.
     extra
         Predictions without a true image.
-    resamples, seed
-        Of the bootstrap.
-    ignore_border
+    options
         As asked for.
     """
 
     images: tuple[ImageResult, ...]
     problems: tuple[Problem, ...]
     extra: tuple[str, ...]
-    resamples: int = field(default=RESAMPLES, repr=False)
-    seed: int = field(default=0, repr=False)
-    ignore_border: bool = field(default=True, repr=False)
+    options: CompareOptions = field(default=DEFAULTS, repr=False)
 
     @cached_property
     def total(self) -> Summary:
@@ -104,20 +157,16 @@ class Evaluation:
         return sorted(self.images, key=rank)[:count]
 
     def _summary(self, images: Sequence[ImageResult]) -> Summary:
-        return summarise([i.counts for i in images], resamples=self.resamples, seed=self.seed)
+        return summarise(
+            [i.counts for i in images], resamples=self.options.resamples, seed=self.options.seed
+        )
 
 
 def evaluate(
     predicted: Path,
     truth: Path,
     *,
-    layout: str | None = None,
-    part: Part = "all",
-    partial: bool = False,
-    ignore_border: bool = True,
-    boundaries: bool = True,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    options: CompareOptions = DEFAULTS,
     report: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Compare predicted label images with the truth.
@@ -129,18 +178,8 @@ def evaluate(
     truth
         Another, or a data set in any format of ``datasets.READERS``. Images are matched by path or
         name, without endings such as ``_labels``, ``_cp_masks``, ``_pred``.
-    layout
-        The data set's format, or ``labels`` for a folder of label images; recognised where None.
-    part
-        ``train`` or ``validation`` takes that side of the data set's split only.
-    partial
-        Whether true images without a prediction are no problem.
-    ignore_border
-        Whether predicted instances that touch the frame and have no true *box* are no mistakes.
-    boundaries
-        Whether to compare outlines, which takes most of the time.
-    resamples, seed
-        Of the bootstrap intervals.
+    options
+        How.
     report
         Called before each image with its name, its number from 1, and how many there are.
 
@@ -154,7 +193,7 @@ def evaluate(
     UsageError
         If a folder is missing or without label images, or no name is on both sides.
     """
-    files, references, unclear = _find(predicted, truth, layout=layout, part=part)
+    files, references, unclear = _find(predicted, truth, options)
     pairing = pair(files, references)
     if not pairing.pairs and not pairing.unclear:
         raise UsageError(
@@ -162,27 +201,23 @@ def evaluate(
             f"predicted {_some(pairing.extra)}; true {_some(pairing.missing)}."
         )
     images: list[ImageResult] = []
-    problems = _unpaired(pairing, unclear, partial=partial)
+    problems = _unpaired(pairing, unclear, partial=options.partial)
     for number, (path, reference) in enumerate(pairing.pairs, start=1):
         if report:
             report(reference.name, number, len(pairing.pairs))
         try:
-            images.append(
-                _compare(path, reference, ignore_border=ignore_border, boundaries=boundaries)
-            )
+            images.append(_compare(path, reference, options))
         except CellrimError as error:
             problems.append(Problem(reference.name, str(error)))
     # In a part, what belongs to the other part is not extra.
-    extra = pairing.extra if part == "all" else ()
-    return Evaluation(tuple(images), tuple(problems), extra, resamples, seed, ignore_border)
+    extra = pairing.extra if options.part == "all" else ()
+    return Evaluation(tuple(images), tuple(problems), extra, options)
 
 
 def _find(
-    predicted: Path, truth: Path, *, layout: str | None, part: Part
+    predicted: Path, truth: Path, options: CompareOptions
 ) -> tuple[dict[str, tuple[Path, ...]], tuple[Reference, ...], dict[str, tuple[Path, ...]]]:
     """Find both sides: predicted files, true images, and names that several true files have."""
-    if part not in ("all", "train", "validation"):
-        raise UsageError(f"Expected all, train or validation, but got {part!r}.")
     if not predicted.is_dir():
         raise UsageError(f"Expected a folder of predicted label images, but got {predicted}.")
     if not truth.exists():
@@ -190,9 +225,10 @@ def _find(
     files = label_files(predicted)
     if not files:
         raise UsageError(f"Expected label images (TIFF, PNG or npy) in {predicted}: none found.")
+    layout = options.layout
     if layout == LABELS or (layout is None and not _is_dataset(truth)):
-        return files, *_labels_truth(truth, part)
-    return files, _dataset_truth(truth, layout=layout, part=part), {}
+        return files, *_labels_truth(truth, options.part)
+    return files, _dataset_truth(truth, layout=layout, part=options.part), {}
 
 
 def _is_dataset(truth: Path) -> bool:
@@ -210,14 +246,18 @@ def _labels_truth(
     truth: Path, part: Part
 ) -> tuple[tuple[Reference, ...], dict[str, tuple[Path, ...]]]:
     if part != "all":
-        raise UsageError(
-            f"Expected a data set for --part {part}, but {truth} is a folder of label images: "
-            "nothing says which images belong together."
-        )
+        raise UsageError(_no_split(part, truth))
     references, unclear = references_in_folder(truth) if truth.is_dir() else ((), {})
     if not references:
         raise UsageError(f"Expected label images (TIFF, PNG or npy) in {truth}: none found.")
     return references, unclear
+
+
+def _no_split(part: Part, truth: Path | str) -> str:
+    return (
+        f"Expected a data set for --part {part}, but {truth} is a folder of label images: "
+        "nothing says which images belong together."
+    )
 
 
 def _dataset_truth(truth: Path, *, layout: str | None, part: Part) -> tuple[Reference, ...]:
@@ -245,20 +285,22 @@ def _unpaired(
     return problems
 
 
-def _compare(
-    path: Path, reference: Reference, *, ignore_border: bool, boundaries: bool
-) -> ImageResult:
+def _compare(path: Path, reference: Reference, options: CompareOptions) -> ImageResult:
     labels, truth = read_labels(path), reference.read()
     if truth.boxes is None:
         counts = count_image(
-            labels, truth.labels, ignore=truth.ignore, name=reference.name, boundaries=boundaries
+            labels,
+            truth.labels,
+            ignore=truth.ignore,
+            name=reference.name,
+            boundaries=options.boundaries,
         )
     else:
         _check_size(labels.shape, truth.labels.shape, reference.name)
         counts = count_boxes(
             labels,
             truth.boxes,
-            ignore_border=ignore_border,
+            ignore_border=options.ignore_border,
             ignore=truth.ignore,
             name=reference.name,
         )

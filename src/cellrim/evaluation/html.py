@@ -199,7 +199,7 @@ def _picture(image: ImageResult, evaluation: Evaluation) -> tuple[Picture, Verdi
     predicted, truth = read_labels(image.predicted), image.reference.read()
     read = image.reference.read_image
     shown = _ground(predicted.shape) if read is None else read()
-    verdict = judge(predicted, truth, ignore_border=evaluation.ignore_border)
+    verdict = judge(predicted, truth, ignore_border=evaluation.options.ignore_border)
     layers = {
         "truth": Layer(_true_labels(truth, predicted.shape), _colours(verdict.truth)),
         "predicted": Layer(relabel(predicted), _colours(verdict.predicted)),
@@ -239,8 +239,8 @@ def _tally(verdict: Verdict) -> dict[str, str]:
 
 def _made(evaluation: Evaluation) -> Section:
     rows = {
-        "interval": f"{LEVEL:.0%}, bootstrap over images, {evaluation.resamples} samples, "
-        f"seed {evaluation.seed}",
+        "interval": f"{LEVEL:.0%}, bootstrap over images, {evaluation.options.resamples} samples, "
+        f"seed {evaluation.options.seed}",
         "cellrim": __version__,
     }
     return Section("How this was made", table(rows))

@@ -77,7 +77,11 @@ def summary_of(evaluation: Evaluation) -> dict[str, Any]:
     """All numbers as JSON can hold them; null for what is not measured."""
     return {
         "cellrim": __version__,
-        "interval": {"level": LEVEL, "resamples": evaluation.resamples, "seed": evaluation.seed},
+        "interval": {
+            "level": LEVEL,
+            "resamples": evaluation.options.resamples,
+            "seed": evaluation.options.seed,
+        },
         "iou_thresholds": list(THRESHOLDS),
         "all": _summary(evaluation.total),
         "groups": {name: _summary(summary) for name, summary in evaluation.groups.items()},

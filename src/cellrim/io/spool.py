@@ -5,17 +5,17 @@ from __future__ import annotations
 import tempfile
 import zlib
 from collections.abc import Iterator
-from types import TracebackType
 
 import numpy as np
 
+from cellrim.core.closing import Closing
 from cellrim.core.labels import Labels
 
 # The fastest level: labels shrink a hundredfold even so.
 _LEVEL = 1
 
 
-class LabelSpool:
+class LabelSpool(Closing):
     """A list of label images in a temporary file that only this object can see.
 
     Use it as a context, or call :meth:`close`: the file is gone then, as it is when the process
@@ -51,14 +51,3 @@ class LabelSpool:
     def close(self) -> None:
         """Free the temporary file."""
         self._file.close()
-
-    def __enter__(self) -> LabelSpool:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

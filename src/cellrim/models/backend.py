@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,9 +13,8 @@ from numpy.typing import NDArray
 
 from cellrim.errors import ModelError
 from cellrim.models.card import ONNX_NAME, ModelCard, sha256_of
+from cellrim.models.devices import AUTO, KINDS, OPENVINO, Device, devices_to_try
 from cellrim.representation.flow import MAPS
-
-CPU = "CPUExecutionProvider"
 
 
 class Backend(Protocol):
@@ -66,14 +67,17 @@ class OnnxBackend:
         The folder's model card.
     threads
         Threads within one operator; :func:`default_threads` where left out.
-    providers
-        Execution providers in the order of preference, by ONNX Runtime's names.
+    device
+        Where it runs, as for :func:`~cellrim.models.devices.devices_to_try`. Where a device is
+        asked for by name, no other takes its place.
 
     Raises
     ------
     ModelError
         If the file is missing, has another hash than the card states, is no ONNX model, takes or
-        returns something else than the card says, or a provider is not available.
+        returns something else than the card says, or the device does not work.
+    UsageError
+        If there is no such device.
     """
 
     def __init__(
@@ -82,19 +86,19 @@ class OnnxBackend:
         card: ModelCard,
         *,
         threads: int | None = None,
-        providers: tuple[str, ...] = (CPU,),
+        device: str = AUTO,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ModelError(f"Expected at least one thread, but got {threads}.")
-        self._stride = card.stride
-        self._path = folder / ONNX_NAME
-        self.threads = threads or default_threads()
-        self._session = _open_session(
-            _read_checked(self._path, card), self._path, self.threads, providers
+        self.threads = count_threads(threads)
+        self._stride, self._path = card.stride, folder / ONNX_NAME
+        devices = devices_to_try(device, available_providers())
+        self._session, self.device = _open_session(
+            read_network(self._path, card), self._path, self.threads, devices
+        )
+        self._alone: AbstractContextManager[Any] = (
+            nullcontext() if KINDS[self.device.kind].shared else Lock()
         )
         _check_ports(self._session, self._path, card)
         self._input = self._session.get_inputs()[0].name
-        self.providers = tuple(self._session.get_providers())
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network; see :meth:`Backend.predict`.
@@ -106,16 +110,13 @@ class OnnxBackend:
         """
         check_batch(batch, self._stride)
         try:
-            maps: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
+            with self._alone:
+                maps: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
         except Exception as error:  # onnxruntime raises its own types, and MemoryError
             raise ModelError(
                 f"The network {self._path} failed on {batch.shape}: {error}"
             ) from error
-        expected = (len(batch), len(MAPS), *batch.shape[2:])
-        if maps.shape != expected:
-            raise ModelError(f"Expected maps {expected} of {self._path}, but got {maps.shape}.")
-        if not np.isfinite(maps).all():
-            raise ModelError(f"The network {self._path} returned NaN or infinity.")
+        check_maps(maps, batch, self._path)
         return maps
 
 
@@ -137,7 +138,71 @@ def check_batch(batch: NDArray[Any], stride: int) -> None:
         )
 
 
-def _read_checked(path: Path, card: ModelCard) -> bytes:
+def check_maps(maps: NDArray[np.float32], batch: NDArray[np.float32], path: Path) -> None:
+    """Check what a network made of a batch.
+
+    Raises
+    ------
+    ModelError
+        If it is not float32 ``(B, 4, H, W)``, or not all finite.
+    """
+    expected = (len(batch), len(MAPS), *batch.shape[2:])
+    if maps.shape != expected:
+        raise ModelError(f"Expected maps {expected} of {path}, but got {maps.shape}.")
+    if not np.isfinite(maps).all():
+        raise ModelError(f"The network {path} returned NaN or infinity.")
+
+
+def count_threads(asked: int | None) -> int:
+    """Return how many threads to use: as asked, or :func:`default_threads`.
+
+    Raises
+    ------
+    ModelError
+        If less than one is asked for.
+    """
+    if asked is not None and asked < 1:
+        raise ModelError(f"Expected at least one thread, but got {asked}.")
+    return asked or default_threads()
+
+
+def open_backend(
+    folder: Path, card: ModelCard, *, threads: int | None = None, device: str = AUTO
+) -> Backend:
+    """Open what runs a network where it is asked for.
+
+    Parameters
+    ----------
+    folder, card, threads
+        As for :class:`OnnxBackend`.
+    device
+        As for :class:`OnnxBackend`, or ``openvino``:
+        :class:`~cellrim.models.openvino.OpenVinoBackend`.
+
+    Raises
+    ------
+    ModelError
+        If the model is damaged or the device does not work.
+    UsageError
+        If there is no such device.
+    MissingExtraError
+        If OpenVINO is asked for and not installed.
+    """
+    if device == OPENVINO:
+        from cellrim.models.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(folder, card, threads=threads)
+    return OnnxBackend(folder, card, threads=threads, device=device)
+
+
+def read_network(path: Path, card: ModelCard) -> bytes:
+    """Read a network file, checked by the hash of its card.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or is another one.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -151,26 +216,40 @@ def _read_checked(path: Path, card: ModelCard) -> bytes:
     return data
 
 
-def _open_session(data: bytes, path: Path, threads: int, providers: tuple[str, ...]) -> Any:
+def _open_session(
+    data: bytes, path: Path, threads: int, devices: tuple[Device, ...]
+) -> tuple[Any, Device]:
+    """Open a session on the first of the devices that works."""
+    *preferred, last = devices
+    for device in preferred:
+        with suppress(ModelError):
+            return _session_on(device, data, path, threads), device
+    return _session_on(last, data, path, threads), last
+
+
+def _session_on(device: Device, data: bytes, path: Path, threads: int) -> Any:
     import onnxruntime
 
-    missing = sorted(set(providers) - set(available_providers()))
-    if missing or not providers:
-        raise ModelError(
-            f"Expected providers out of {', '.join(available_providers())}, but got "
-            f"{', '.join(missing) or 'none'}: install the onnxruntime package that has it."
-        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors come as exceptions
-    options.enable_mem_pattern = False  # tiles come in many sizes
+    options.enable_mem_pattern = False  # tiles come in many sizes; DirectML demands it
     # Spinning threads burn the cores of everything else that runs on the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(data, options, providers=list(providers))
+        session = onnxruntime.InferenceSession(data, options, providers=device.providers)
     except Exception as error:  # onnxruntime raises its own types
-        raise ModelError(f"{path} is no network that ONNX Runtime can run: {error}") from error
+        raise ModelError(
+            f"{path} is no network that ONNX Runtime can run on {device}: {error}"
+        ) from error
+    kind = KINDS[device.kind]
+    if kind.provider not in session.get_providers():  # it went on without, and only logged why
+        raise ModelError(
+            f"Expected the device {device} to work, but ONNX Runtime cannot start it: it needs "
+            f"{kind.needs}. Choose another, for example cpu."
+        )
+    return session
 
 
 def _check_ports(session: Any, path: Path, card: ModelCard) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from cellrim.models.backend import OnnxBackend
+from cellrim.models.backend import open_backend
+from cellrim.models.devices import AUTO
 from cellrim.models.registry import find_model
 from cellrim.prediction.accurate import AccurateSegmenter
 from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
@@ -16,6 +18,7 @@ def load_model(
     threads: int | None = None,
     tile_size: int = DEFAULT_TILE,
     accurate: bool = False,
+    device: str = AUTO,
 ) -> Segmenter:
     """Load a model.
 
@@ -38,9 +41,42 @@ def load_model(
     Raises
     ------
     ModelError
-        If there is no such model, or it is damaged.
+        If there is no such model, it is damaged, or the device does not work.
+    UsageError
+        If there is no such device.
+    MissingExtraError
+        If OpenVINO is asked for and not installed.
     """
     folder = find_model(name)
-    backend = OnnxBackend(folder.path, folder.card, threads=threads)
+    backend = open_backend(folder.path, folder.card, threads=threads, device=device)
     kind = AccurateSegmenter if accurate else Segmenter
     return kind(backend, folder.card, tile_size=tile_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """How a worker gets the model: called once in each process.
+
+    Parameters
+    ----------
+    name
+        An embedded model's name, or the folder of a trained one.
+    threads, tile_size, accurate, device
+        As for :func:`load_model`.
+    """
+
+    name: str | Path = "general"
+    threads: int | None = None
+    tile_size: int = DEFAULT_TILE
+    accurate: bool = False
+    device: str = AUTO
+
+    def __call__(self) -> Segmenter:
+        """Load it."""
+        return load_model(
+            self.name,
+            threads=self.threads,
+            tile_size=self.tile_size,
+            accurate=self.accurate,
+            device=self.device,
+        )

@@ -83,7 +83,7 @@ class ArrayView:
 
     def thinned(self, part: Part, *, step: int) -> NDArray[np.float32]:
         """Return every step-th pixel of some rows and columns."""
-        return self.pixels[part][::step, ::step]
+        return np.ascontiguousarray(self.pixels[part][::step, ::step])
 
     def resized(self, part: Part, *, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Return some rows and columns brought to a size."""

@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from cellrim.core.image import Image, image_from_array
 from cellrim.core.labels import Labels, relabel
-from cellrim.core.normalise import NETWORK_CHANNELS, measure_range, normalise, to_network
+from cellrim.core.normalise import to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.core.tiles import plan_tiles, stitch
 from cellrim.errors import InputError
 from cellrim.models.backend import Backend
 from cellrim.models.card import ModelCard
+from cellrim.prediction.arrangement import arrange_channels, choose_channels
 from cellrim.prediction.certainty import certainty_of
-from cellrim.prediction.nucleus_channel import arrange_channels
 from cellrim.prediction.rescale import labels_at_size
 from cellrim.prediction.result import Result
 from cellrim.prediction.scale import (
@@ -27,6 +27,7 @@ from cellrim.prediction.scale import (
     Viewable,
     estimate_scale,
 )
+from cellrim.prediction.survey import survey
 from cellrim.representation.flow import MAPS, DecodeOptions, confidence, decode
 
 DEFAULT_TILE = 1536
@@ -140,16 +141,17 @@ class Segmenter:
         """Run the network over an image; the arguments are those of :meth:`segment`."""
         if diameter is not None:
             _check_diameter(diameter)
-        pixels = arrange_channels(choose_channels(image, channels)).pixels
-        intensity = measure_range(pixels)
-        if intensity.low == intensity.high:
+        chosen = choose_channels(image.channels, channels)
+        arrangement = arrange_channels(image, survey(image, chosen))
+        if arrangement.intensity.constant:
             nothing = np.zeros((len(MAPS), 1, 1), np.float32)
             nothing[0] = _NOTHING
             return Prediction(nothing, image.shape, diameter or self.card.canonical_diameter)
-        with np.errstate(over="ignore", invalid="ignore"):  # the clip takes care of infinities
-            normalised = normalise(pixels, intensity)
-        scale = self._scale(normalised, diameter)
-        maps = self._run(resize(normalised, scaled_shape(image.shape, scale)))
+        height, width = image.shape
+        pixels = arrangement.apply(image).read(slice(0, height), slice(0, width))
+        scale = self._scale(pixels, diameter)
+        pixels = resize(pixels, scaled_shape(image.shape, scale))  # both at once take memory
+        maps = self._run(pixels)
         return Prediction(maps, image.shape, self.card.canonical_diameter / scale)
 
     def decode(
@@ -249,24 +251,6 @@ def as_image(image: Image | ArrayLike, *, axes: str | None = None) -> Image:
     if axes is not None:
         raise InputError(f"Expected axes for arrays only: an Image has its own, but got {axes!r}.")
     return image
-
-
-def choose_channels(image: Image, channels: tuple[int, ...] | None) -> Image:
-    """Return the channels that go into the network.
-
-    Raises
-    ------
-    InputError
-        If there are more than three and none is chosen, or more than three are chosen.
-    """
-    chosen = image if channels is None else image.select(tuple(channels))
-    if len(chosen.channels) <= NETWORK_CHANNELS:
-        return chosen
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(image.channels))
-    raise InputError(
-        f"Expected one to three channels, but got {len(chosen.channels)}: choose which show the "
-        f"cells, for example channels=(0, 1), out of: {names}."
-    )
 
 
 def _check_diameter(diameter: float) -> None:

@@ -16,20 +16,23 @@ from cellrim.io.images import is_zarr
 from cellrim.io.regions import image_size
 from cellrim.io.zarrs import require_zarr
 from cellrim.prediction.large import (
-    STREAMED_PIXELS,
     LargeResult,
     Report,
+    Store,
     asked_hash,
-    refuse,
+    remove_tree,
+    save_cells,
+    save_preview,
     segment_large,
 )
-from cellrim.prediction.large_tables import save_cells, save_preview
 from cellrim.prediction.request import Request
 from cellrim.prediction.segmenter import Segmenter
-from cellrim.prediction.store import Store, remove_tree
 from cellrim.prediction.tables import STREAMED_KINDS
 from cellrim.prediction.workers import Workers
 from cellrim.representation.flow import DecodeOptions
+
+STREAMED_PIXELS = 64_000_000
+"""Images of more pixels than this (8000 x 8000) are streamed by themselves."""
 
 LABEL_ENDINGS = (".ome.zarr", ".zarr", ".ome.tiff", ".ome.tif", ".tiff", ".tif")
 """An output with one of these endings is a label file, any other a folder."""
@@ -176,7 +179,10 @@ def plan_single(
     if existing == "refuse":
         for path in (out, plan.work, plan.summary):
             if path.exists():
-                raise refuse(path)
+                raise UsageError(
+                    f"{path} is there already: --resume goes on from it, --overwrite replaces it, "
+                    "or choose another output."
+                )
     return plan
 
 

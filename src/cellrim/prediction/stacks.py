@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.channels import Channel, channel_indices
+from cellrim.core.closing import Closing
 from cellrim.core.image import Image
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.core.stack import Index, Stack
@@ -37,7 +37,7 @@ _SHOWN_EDGE = 512
 
 
 @dataclass(frozen=True)
-class StackResult:
+class StackResult(Closing):
     """The cells of all planes of a stack.
 
     Close it, or use it as a context, to free its temporary file.
@@ -143,17 +143,6 @@ class StackResult:
     def close(self) -> None:
         """Free the temporary file."""
         self.labels.close()
-
-    def __enter__(self) -> StackResult:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def segment_stack(

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from cellrim.errors import CellrimError, ClusterError
 from cellrim.prediction.inputs import Job
-from cellrim.prediction.large import LargeResult, Report, segment_large
+from cellrim.prediction.large import LargeResult, Report, Store, segment_large
 from cellrim.prediction.records import Record, fingerprint_of, remove
 from cellrim.prediction.request import Plan, Request
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.single import is_streamed, save_tables
-from cellrim.prediction.store import Store
 from cellrim.prediction.tables import STREAMED_KINDS, check_kinds
 from cellrim.prediction.workers import Workers
 
@@ -70,11 +69,14 @@ def do_jobs(plan: Plan, jobs: Sequence[Job], asked: str, *, do: Do, team: Team) 
             streamed = is_streamed(job.source, plan.request)
             yield _do_streamed(job, plan, asked, team) if streamed else do(job, plan, asked)
         return
-    streamed_jobs = [job for job in jobs if is_streamed(job.source, plan.request)]
-    small = [job for job in jobs if job not in streamed_jobs]
     elsewhere = _Elsewhere(plan.out, plan.request, team.load, do, asked, len(plan.jobs))
-    yield from team.workers.run(partial(_do_elsewhere, elsewhere), small)
-    for job in streamed_jobs:
+    large: list[Job] = []
+    for outcome in team.workers.run(partial(_do_elsewhere, elsewhere), jobs):
+        if isinstance(outcome, Job):
+            large.append(outcome)
+        else:
+            yield outcome
+    for job in large:
         yield _do_streamed(job, plan, asked, team)
 
 
@@ -96,7 +98,10 @@ def _plan_elsewhere(elsewhere: _Elsewhere) -> Plan:
     return Plan((), elsewhere.out, elsewhere.request, elsewhere.load(), {}, elsewhere.images)
 
 
-def _do_elsewhere(elsewhere: _Elsewhere, job: Job) -> Record:
+def _do_elsewhere(elsewhere: _Elsewhere, job: Job) -> Record | Job:
+    """Do a job, or give it back where its image is to be streamed: that is work for all."""
+    if is_streamed(job.source, elsewhere.request):
+        return job
     return elsewhere.do(job, _plan_elsewhere(elsewhere), elsewhere.asked)
 
 

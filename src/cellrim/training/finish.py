@@ -170,7 +170,9 @@ def _compare(
     for _, sample in samples:
         image, _ = read_truth(truth_file(places.packed_folder, sample.key))
         batches.append(network_batch(image.pixels, card.stride))
-    difference = largest_difference(TorchBackend(model), OnnxBackend(folder, card), batches)
+    difference = largest_difference(
+        TorchBackend(model), OnnxBackend(folder, card, device="cpu"), batches
+    )
     if max(difference.values()) > LARGEST_EXPORT_DIFFERENCE:
         raise RecipeError(f"The exported network differs from torch: {difference}.")
     return difference

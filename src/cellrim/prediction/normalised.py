@@ -1,8 +1,9 @@
-"""A large image as the network sees it: normalised, at the network's scale, part by part."""
+"""An image as the network sees it: normalised, at the network's scale, part by part."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,37 +11,35 @@ from numpy.typing import NDArray
 from cellrim.core.normalise import IntensityRange, normalise
 from cellrim.core.resize import resize_window
 from cellrim.core.tiles import reflected
-from cellrim.io.region_readers import RegionImage
 from cellrim.prediction.scale import Part
+from cellrim.prediction.survey import Readable
 
 # Pixels of the image that are floats at one time: bounds the memory where cells are large.
 _FLOAT_PIXELS = 4_000_000
 
 
-class LargeImage:
-    """A large image, normalised, read part by part; a :class:`~cellrim.prediction.scale.Viewable`.
+class NormalisedImage:
+    """An image, normalised, read part by part; a :class:`~cellrim.prediction.scale.Viewable`.
 
     Parameters
     ----------
     image
-        The image.
+        The image, in memory or not.
     channels
-        Which of its channels to use.
+        Which of its channels to use, in which order.
     intensity
         Their range on the whole image.
     """
 
     def __init__(
-        self, image: RegionImage, channels: tuple[int, ...], intensity: IntensityRange
+        self, image: Readable, channels: tuple[int, ...], intensity: IntensityRange
     ) -> None:
         self.shape = image.shape
         self._image, self._channels, self._intensity = image, list(channels), intensity
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return some rows and columns, axes ``YXC``."""
-        pixels = self._image.read(rows, columns)[:, :, self._channels]
-        with np.errstate(over="ignore", invalid="ignore"):  # the clip takes care of infinities
-            return normalise(pixels, self._intensity)
+        return self._normalised(self._image.read(rows, columns))
 
     def thinned(self, part: Part, *, step: int) -> NDArray[np.float32]:
         """Return every step-th pixel of some rows and columns, axes ``YXC``."""
@@ -49,7 +48,9 @@ class LargeImage:
         height = max(step, _FLOAT_PIXELS // width // step * step)
         return np.concatenate(
             [
-                self.read(slice(y, min(y + height, rows.stop)), columns)[::step, ::step]
+                self._normalised(
+                    self._image.read(slice(y, min(y + height, rows.stop)), columns)[::step, ::step]
+                )
                 for y in range(rows.start, rows.stop, height)
             ]
         )
@@ -76,6 +77,10 @@ class LargeImage:
             if len(i) != pixels.shape[axis]:
                 pixels = np.take(pixels, i - start, axis=axis)
         return pixels
+
+    def _normalised(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        with np.errstate(over="ignore", invalid="ignore"):  # the clip takes care of infinities
+            return normalise(pixels[:, :, self._channels], self._intensity)
 
 
 def _resized_by_strips(

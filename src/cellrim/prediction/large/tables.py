@@ -14,7 +14,7 @@ from cellrim.core.labels import Labels, relabel
 from cellrim.core.tiles import windows
 from cellrim.io.levels import Level
 from cellrim.measure.cells import CellTable, measure_cells
-from cellrim.prediction.large import LargeResult
+from cellrim.prediction.large.result import LargeResult
 
 PREVIEW_PIXELS = 2048
 """Longest edge of a preview."""

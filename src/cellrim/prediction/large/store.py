@@ -13,67 +13,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from cellrim.core.normalise import IntensityRange
 from cellrim.errors import OutputError
 from cellrim.io.atomic import atomic_path
+from cellrim.prediction.large.plan import LargePlan
+from cellrim.prediction.large.squares import At
 
 _PLAN = "plan.json"
 _SUFFIX = ".npz"
 _SHAPE, _PACKED, _DTYPE = "_shape", "_packed", "_dtype"
 # zstd's fastest ordinary level: label images shrink a hundredfold at any.
 _LEVEL = 1
-
-
-class LargePlan(BaseModel):
-    """What is measured once on the whole image, and all that the results depend on.
-
-    Parameters
-    ----------
-    source
-        The image, absolute.
-    asked
-        Hash of the image's fingerprint and of everything that is asked for.
-    shape, network_shape
-        Height and width of the image, and of the image at the network's scale.
-    tile_size, halo, stride
-        How it is cut into tiles at the network's scale.
-    channels
-        Which channels go into the network.
-    low, high
-        The intensity range of each of them.
-    diameter
-        Cell diameter used to scale the image, in pixels.
-    names, pixel_size
-        Of the image's channels, and micrometres per pixel where known.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    source: Path
-    asked: str
-    shape: tuple[int, int]
-    network_shape: tuple[int, int]
-    tile_size: int
-    halo: int
-    stride: int
-    channels: tuple[int, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    diameter: float
-    names: tuple[str, ...]
-    pixel_size: float | None
-
-    @property
-    def intensity(self) -> IntensityRange:
-        """The intensity range of the chosen channels."""
-        return IntensityRange(self.low, self.high)
-
-    @property
-    def constant(self) -> bool:
-        """Whether the image has no contrast, and therefore no cells."""
-        return self.low == self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +115,16 @@ class Store:
 
     def _path(self, name: str) -> Path:
         return self.folder / (name + _SUFFIX)
+
+
+def block_name(number: int) -> str:
+    """Name of a block's file."""
+    return f"blocks/{number:08d}"
+
+
+def square_name(level: int, at: At) -> str:
+    """Name of the file of one square of labels."""
+    return f"labels/{level}/{at[0]:06d}_{at[1]:06d}"
 
 
 def remove_tree(path: Path) -> None:

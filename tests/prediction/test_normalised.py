@@ -6,12 +6,12 @@ from cellrim.core.normalise import measure_range, normalise
 from cellrim.core.resize import resize
 from cellrim.core.tiles import plan_tiles, read_tile
 from cellrim.io.region_readers import ArrayRegions
-from cellrim.prediction.large_image import LargeImage
+from cellrim.prediction.normalised import NormalisedImage
 
 
 @pytest.fixture(autouse=True)
 def small_strips(monkeypatch):
-    monkeypatch.setattr("cellrim.prediction.large_image._FLOAT_PIXELS", 900)
+    monkeypatch.setattr("cellrim.prediction.normalised._FLOAT_PIXELS", 900)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def both(tmp_path):
     chosen = pixels[..., [2, 0]]
     intensity = measure_range(chosen)
     regions = ArrayRegions(tmp_path, image_from_array(pixels, axes="YXC"))
-    return LargeImage(regions, (2, 0), intensity), normalise(chosen, intensity)
+    return NormalisedImage(regions, (2, 0), intensity), normalise(chosen, intensity)
 
 
 @pytest.mark.parametrize("shape", [(83, 61), (40, 30), (130, 95), (9, 200)])

@@ -1,0 +1,88 @@
+"""Runs the network with OpenVINO: on CPUs that are fast at bfloat16, in bfloat16."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim.errors import MissingExtraError, ModelError
+from cellrim.models.backend import check_batch, check_maps, count_threads, read_network
+from cellrim.models.card import ONNX_NAME, ModelCard
+
+
+class OpenVinoBackend:
+    """Runs ``model.onnx`` with OpenVINO on the CPU.
+
+    Threads belong to this backend: the process's own settings are not touched.
+
+    Parameters
+    ----------
+    folder
+        Model folder with ``model.onnx``.
+    card
+        The folder's model card.
+    threads
+        Threads within one operator; :func:`~cellrim.models.backend.default_threads` where left
+        out.
+
+    Raises
+    ------
+    MissingExtraError
+        If OpenVINO is not installed.
+    ModelError
+        If the file is missing, has another hash than the card states, or is no ONNX model.
+    """
+
+    def __init__(self, folder: Path, card: ModelCard, *, threads: int | None = None) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise MissingExtraError("--device openvino", "openvino") from None
+        self.threads = count_threads(threads)
+        self._stride, self._path = card.stride, folder / ONNX_NAME
+        read_network(self._path, card)
+        core = openvino.Core()
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bf16" if "BF16" in able else "f32"
+        settings = {
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # others run on this machine, too
+        }
+        try:
+            self._network = core.compile_model(core.read_model(self._path), "CPU", settings)
+        except Exception as error:  # openvino raises its own types
+            raise ModelError(
+                f"{self._path} is no network that OpenVINO can run: {error}"
+            ) from error
+        self._own = threading.local()
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network; see :meth:`~cellrim.models.backend.Backend.predict`.
+
+        Raises
+        ------
+        ModelError
+            If the batch does not fit, the network fails, or it returns NaN.
+        """
+        check_batch(batch, self._stride)
+        try:
+            maps = np.asarray(self._request().infer({0: batch})[0], np.float32)
+        except Exception as error:  # openvino raises its own types
+            raise ModelError(
+                f"The network {self._path} failed on {batch.shape}: {error}"
+            ) from error
+        check_maps(maps, batch, self._path)
+        return maps
+
+    def _request(self) -> Any:
+        """Return the request of this thread: one cannot be used by two at the same time."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._network.create_infer_request()
+        return self._own.request

@@ -1,0 +1,32 @@
+"""Images larger than memory: the same cells as in memory, from the image's file to the labels'.
+
+The image is looked at once: its channels, their intensity range, and the size of its cells
+(:mod:`~cellrim.prediction.large.plan`). Blocks of it, which do not overlap, go through the network,
+each with the context it needs, and are decoded as far as a block can be
+(:mod:`~cellrim.prediction.large.work`); what the blocks say of their edges is joined
+(:mod:`~cellrim.prediction.large.joining`), and the labels are brought to the size of the image
+square by square and get a pyramid (:mod:`~cellrim.prediction.large.labels`). Every block and square
+is a file in a folder beside the result until that is whole
+(:mod:`~cellrim.prediction.large.store`), so that a run that was killed goes on where it was.
+"""
+
+from cellrim.prediction.large.plan import asked_hash
+from cellrim.prediction.large.progress import Progress, Report
+from cellrim.prediction.large.result import LargeResult
+from cellrim.prediction.large.segment import segment_large
+from cellrim.prediction.large.store import Store, remove_tree
+from cellrim.prediction.large.tables import save_cells, save_preview
+from cellrim.prediction.loading import Model
+
+__all__ = [
+    "LargeResult",
+    "Model",
+    "Progress",
+    "Report",
+    "Store",
+    "asked_hash",
+    "remove_tree",
+    "save_cells",
+    "save_preview",
+    "segment_large",
+]

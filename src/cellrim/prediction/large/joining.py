@@ -1,0 +1,50 @@
+"""Joins the blocks of a large image: pieces of one cell get one number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cellrim.prediction.large.plan import LargePlan
+from cellrim.prediction.large.store import Store, block_name
+from cellrim.representation.blocks import BlockSummary, Joined, join_blocks
+from cellrim.representation.flow import DecodeOptions
+
+JOINED = "cells"
+"""Name of what is known of all cells: where each block's table starts, the tables, the sums."""
+
+SUMMARY_KEYS = ("exits", "sinks", "sink_pieces", "edges", "edge_pieces", "sums")
+"""Fields of :class:`~cellrim.representation.blocks.BlockSummary`, as blocks keep them."""
+
+
+def join(store: Store, plan: LargePlan, count: int, options: DecodeOptions) -> Joined:
+    """Join the first ``count`` blocks, or read what was joined before.
+
+    Parameters
+    ----------
+    store, plan
+        Of the image.
+    count
+        How many blocks there are; 0 where the image has no contrast.
+    options
+        Which instances are kept.
+
+    Returns
+    -------
+    Joined
+        The sums over the instances; the tables are in the store.
+
+    Raises
+    ------
+    OutputError
+        If a block cannot be read, or the outcome not be written.
+    """
+    if store.has(JOINED):
+        (sums,) = store.read(JOINED, "sums")
+        return Joined((), sums)
+    blocks = [BlockSummary(*store.read(block_name(n), *SUMMARY_KEYS)) for n in range(count)]
+    if not blocks:
+        return Joined((), np.zeros((5, 0)))
+    joined = join_blocks(blocks, width=plan.network_shape[1], options=options)
+    starts = np.concatenate([[0], np.cumsum([len(t) for t in joined.tables])]).astype(np.int64)
+    store.write(JOINED, starts=starts, tables=np.concatenate(joined.tables), sums=joined.sums)
+    return Joined((), joined.sums)
