@@ -33,6 +33,8 @@ def test_folders_are_paired_by_name(folders):
     images = read_csv(out.parent / "all_images.csv")
     assert images["cells"].tolist() == [4, 4]
     assert images["cells_per_mm2"][0] == pytest.approx(4 / (70 * 90 * 0.25e-6))
+    assert images["quality_cell_diameter"][0] == pytest.approx(np.median(table["diameter"][:4]))
+    assert np.isnan(images["quality_certainty"]).all()
     from pyarrow import parquet
 
     same = parquet.read_table(out)

@@ -15,10 +15,11 @@ from cellrim.measure.columns import (
     expand,
     markdown,
 )
+from cellrim.measure.quality import Quality
 
 DOCS = Path(__file__).parents[2] / "docs" / "measurements.md"
 CHANNELS = ("dna", "actin")
-OF_RUN = {"image", "source", "status", "error"}
+OF_RUN = {"image", "source", "status", "error", "flags"}
 
 
 @pytest.fixture
@@ -37,7 +38,8 @@ def test_the_dictionary_has_exactly_the_columns_of_cells(measured):
 
 def test_the_dictionary_has_exactly_the_columns_of_images(measured):
     _, summary = measured
-    assert list(summary) == [n for n in expand(IMAGE_COLUMNS, CHANNELS) if n not in OF_RUN]
+    found = [*summary, *(f"quality_{name}" for name in Quality().as_numbers())]
+    assert found == [n for n in expand(IMAGE_COLUMNS, CHANNELS) if n not in OF_RUN]
 
 
 def test_the_docs_list_exactly_the_columns():

@@ -14,7 +14,8 @@ from cellrim.io.images import IMAGE_SUFFIXES, read_image
 from cellrim.io.labels import read_labels
 from cellrim.io.tables import check_parquet, write_csv
 from cellrim.measure import measure_cells, summarise
-from cellrim.prediction.tables import write_joined, write_rows
+from cellrim.measure.quality import flags, measure_quality
+from cellrim.prediction.tables import image_row, write_joined, write_rows
 
 _TABLE_SUFFIXES = (".csv", ".parquet")
 
@@ -162,16 +163,24 @@ def _measure(
     job: Measurement, part: Path, pixel_size: float | None
 ) -> tuple[Outcome, dict[str, object]]:
     """Measure one image; whatever goes wrong becomes the error."""
-    row: dict[str, object] = {"image": job.name, "source": str(job.image)}
     try:
         labels, image = read_labels(job.labels), _sized(read_image(job.image), pixel_size)
         nuclei = None if job.nuclei is None else read_labels(job.nuclei)
         table = measure_cells(labels, image, nuclei=nuclei)
         write_csv(part, table.columns)
-        row |= {"status": "ok", "error": None, **summarise(table, image)}
-        return Outcome(job.name, cells=len(table)), row
+        quality = measure_quality(image, labels)
     except CellrimError as error:
-        return Outcome(job.name, error=str(error)), row | {"status": "failed", "error": str(error)}
+        row = image_row(job.name, str(job.image), error=str(error))
+        return Outcome(job.name, error=str(error)), row
+    row = image_row(
+        job.name,
+        str(job.image),
+        error=None,
+        flags=flags(quality),
+        summary=summarise(table, image),
+        quality=quality.as_numbers(),
+    )
+    return Outcome(job.name, cells=len(table)), row
 
 
 def _sized(image: Image, pixel_size: float | None) -> Image:

@@ -94,17 +94,50 @@ def write_tables(folder: Path, records: Sequence[Record], *, parquet: bool) -> N
     if parts:
         write_joined(folder / CELLS_NAME, parts, parquet=parquet)
     rows = [
-        {
-            "image": record.target,
-            "source": record.source,
-            "status": record.status,
-            "error": record.error,
-            "cells": record.cells,
-            **record.summary,
-        }
+        image_row(
+            record.target,
+            record.source,
+            error=record.error,
+            flags=record.flags,
+            summary={"cells": record.cells, **record.summary},
+            quality=record.quality,
+        )
         for record in records
     ]
     write_rows(folder / IMAGES_NAME, rows, parquet=parquet)
+
+
+def image_row(
+    image: str,
+    source: str,
+    *,
+    error: str | None,
+    flags: Sequence[str] = (),
+    summary: Mapping[str, object] | None = None,
+    quality: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Make one row of the table of images; :data:`cellrim.measure.columns.IMAGE_COLUMNS`.
+
+    Parameters
+    ----------
+    image, source
+        Name of the image in the tables, and its file.
+    error
+        Why there are no results; None where there are.
+    flags, quality
+        Of :mod:`cellrim.measure.quality`, the numbers as :meth:`Quality.as_numbers` gives them.
+    summary
+        Numbers of :func:`cellrim.measure.summarise`.
+    """
+    return {
+        "image": image,
+        "source": source,
+        "status": "ok" if error is None else "failed",
+        "error": error,
+        "flags": "; ".join(flags),
+        **(summary or {}),
+        **{f"quality_{name}": value for name, value in (quality or {}).items()},
+    }
 
 
 def write_joined(
