@@ -208,6 +208,38 @@ def test_overwrite_leaves_no_results_of_the_run_before(folder, segmenter):
     assert written == {"b_labels.tif", "sub/a_labels.tif", "run.json", "images.csv"}
 
 
+def test_overwrite_with_another_target_leaves_no_labels_of_the_one_before(folder, segmenter):
+    """Not even where the results stand beside the images, among others of such names."""
+    mine = folder / "a_notes_cells.tif"
+    tifffile.imwrite(mine, np.zeros((8, 9), np.uint8))
+    both = Request(save=("labels",), target="both", nucleus=0)
+
+    def labels_after(request):
+        jobs = find_jobs([folder], folder, paired=request.target == "both")
+        plan = plan_run(jobs, folder, segmenter=segmenter, request=request, existing="overwrite")
+        report = run(plan)
+        assert [r.target for r in report.records] == ["a", "a_notes_cells", "b", "sub/a"]
+        return {p.relative_to(folder).as_posix() for p in folder.rglob("*.tif")} - {mine.name}
+
+    names = ("a", "a_notes_cells", "b", "sub/a")
+    paired = {f"{name}_{kind}.tif" for name in names for kind in ("cells", "nuclei")}
+    assert labels_after(both) == paired
+    assert labels_after(LABELS) == {f"{name}_labels.tif" for name in names}
+    assert labels_after(both) == paired
+
+
+def test_what_the_run_before_names_outside_of_its_folder_stays(folder, segmenter):
+    run(_plan(folder, segmenter))
+    outside = folder.parent / "mine.tif"
+    outside.write_bytes(b"mine")
+    summary = folder.parent / "out" / "run.json"
+    about = json.loads(summary.read_text())
+    about["files"][0]["outputs"].append("../mine.tif")
+    summary.write_text(json.dumps(about))
+    run(_plan(folder, segmenter, existing="overwrite"))
+    assert outside.read_bytes() == b"mine"
+
+
 def test_the_output_may_be_the_input_folder(folder, segmenter):
     jobs = find_jobs([folder], folder)
     run(plan_run(jobs, folder, segmenter=segmenter, request=Request()))

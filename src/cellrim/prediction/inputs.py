@@ -13,6 +13,7 @@ from cellrim.errors import UsageError
 from cellrim.io.exports import FORMATS
 from cellrim.io.images import IMAGE_SUFFIXES, STACK_SUFFIXES, is_zarr
 from cellrim.io.tracking import is_ctc
+from cellrim.prediction.records import read_records
 
 OUTPUT_ENDINGS = {kind: known.ending for kind, known in FORMATS.items()}
 """What a run can save for each image, and how the file's name goes on after the image's stem."""
@@ -22,6 +23,9 @@ DEFAULT_SAVE = ("labels", "overlay", "cells")
 
 TRACKS_ENDING = "_RES"
 """End of the folder of an image's tracks, as the Cell Tracking Challenge names it."""
+
+PLANES_ENDING = "_planes"
+"""End of the folder of a stack's results that are one file for each plane."""
 
 _SUFFIXES = IMAGE_SUFFIXES + STACK_SUFFIXES
 _ZARR_SUFFIX = ".zarr"
@@ -60,14 +64,20 @@ class Job:
 
     def outputs(self, folder: Path) -> dict[str, Path]:
         """Return the path of each kind of result."""
-        base = folder / self.target
         endings = OUTPUT_ENDINGS | (PAIRED_ENDINGS if self.paired else {})
-        return {kind: base.with_name(base.name + end) for kind, end in endings.items()}
+        return {kind: self._beside(folder, end) for kind, end in endings.items()}
 
     def tracks(self, folder: Path) -> Path:
         """Return the folder of the tracks."""
+        return self._beside(folder, TRACKS_ENDING)
+
+    def planes(self, folder: Path) -> Path:
+        """Return the folder of results that are one file for each plane of a stack."""
+        return self._beside(folder, PLANES_ENDING)
+
+    def _beside(self, folder: Path, ending: str) -> Path:
         base = folder / self.target
-        return base.with_name(base.name + TRACKS_ENDING)
+        return base.with_name(base.name + ending)
 
 
 def find_jobs(inputs: Sequence[str | Path], out: Path, *, paired: bool = False) -> tuple[Job, ...]:
@@ -80,7 +90,8 @@ def find_jobs(inputs: Sequence[str | Path], out: Path, *, paired: bool = False) 
         and patterns with ``*``, ``?``, ``[...]`` and ``**``.
     out
         The output folder. Nothing below it is an input, and no file that is a result of another
-        input is one, so that a run can be repeated into the folder of the images.
+        input or of the run before is one, so that a run can be repeated into the folder of the
+        images.
     paired
         Whether cells and nuclei are asked for.
 
@@ -216,6 +227,8 @@ def _folded(target: PurePath) -> str:
 def _without_results(jobs: list[Job], out: Path) -> list[Job]:
     """Leave out files that are results of other inputs, as on a second run into one folder."""
     results = {path.resolve() for job in jobs for path in job.outputs(out).values()}
+    before = read_records(out).values()
+    results |= {(out / output).resolve() for record in before for output in record.outputs}
     kept = []
     for job in jobs:
         if job.source.resolve() not in results:

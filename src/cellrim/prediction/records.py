@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -143,6 +144,20 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error
+
+
+def remove_outputs(folder: Path, outputs: Iterable[str]) -> None:
+    """Remove what an earlier run says it wrote, where that lies in its folder.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be removed.
+    """
+    for output in outputs:
+        path = folder / output
+        if path.resolve().is_relative_to(folder.resolve()):
+            remove(path)
 
 
 def _lines(path: Path) -> list[str]:

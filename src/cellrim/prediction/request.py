@@ -123,9 +123,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run that has been checked and can start: what to do, and what is done already.
+    """A run that has been checked and can start.
 
-    ``images`` is how many images the run has where ``jobs`` does not say it.
+    Parameters
+    ----------
+    jobs, out, request, segmenter
+        What to do, and with what.
+    done
+        Records of images that need not be done again, by target.
+    images
+        How many images the run has, where ``jobs`` does not say it.
+    stale
+        Files of an earlier run, below ``out``, that are not to stay beside the new ones.
     """
 
     jobs: tuple[Job, ...]
@@ -134,6 +143,7 @@ class Plan:
     segmenter: Segmenter
     done: Mapping[str, Record]
     images: int = 0
+    stale: tuple[str, ...] = ()
 
 
 def _are_channels(channels: tuple[Channel, ...]) -> bool:

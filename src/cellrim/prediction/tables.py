@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.errors import InputError
 from cellrim.io.exports import FORMATS
 from cellrim.io.tables import check_parquet, join_csv, write_csv, write_parquet
 from cellrim.measure.columns import ARROW_TYPES
@@ -17,9 +16,6 @@ from cellrim.prediction.records import Record, remove
 
 CELLS_NAME = "cells.csv"
 IMAGES_NAME = "images.csv"
-STREAMED_KINDS = ("labels", "overlay", "cells")
-"""What can be saved of an image that is never in memory as a whole."""
-
 _CELLS_ENDING = FORMATS["cells"].ending
 
 
@@ -35,22 +31,6 @@ def check_formats(kinds: Iterable[str], *, parquet: bool) -> None:
         FORMATS[kind].check_installed()
     if parquet:
         check_parquet()
-
-
-def check_kinds(kinds: Iterable[str], *, able: Sequence[str], what: str) -> None:
-    """Check that these kinds can be written of images that are not one plane in memory.
-
-    Raises
-    ------
-    InputError
-        If one cannot.
-    """
-    unable = [kind for kind in kinds if kind not in able]
-    if unable:
-        raise InputError(
-            f"Expected to save {', '.join(able)} of {what}, but got {', '.join(unable)}, which is "
-            "for single planes: save labels and use cellrim convert on one plane of them."
-        )
 
 
 def remove_tables(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from cellrim.io.atomic import atomic_path
 from cellrim.io.exports.base import CellSet, Format, ShapeOf, stored
+from cellrim.io.exports.plain import write_stack
 from cellrim.io.labels import read_labels
 
 _MICROMETRE = "µm"
@@ -55,4 +56,5 @@ FORMAT = Format(
     title="label image with the pixel size; Fiji, QuPath, napari, OMERO",
     write=_write,
     read=_read,
+    write_stack=write_stack,
 )

@@ -6,12 +6,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cellrim.errors import UsageError
-from cellrim.io.exports.base import CellSet, Format, ShapeOf
-from cellrim.io.labels import read_labels, write_labels
+from cellrim.io.exports.base import CellSet, CellStack, Format, ShapeOf
+from cellrim.io.labels import read_labels, write_label_stack, write_labels
 
 
 def _write_labels(path: Path, cells: CellSet) -> None:
     write_labels(path, cells.labels)
+
+
+def write_stack(path: Path, cells: CellStack) -> None:
+    """Write the label images of a stack as one OME-TIFF with the axes of the stack.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    write_label_stack(
+        path,
+        cells.labels,
+        axes=cells.stack.axes,
+        lengths=cells.stack.lengths,
+        shape=cells.stack.shape,
+        largest=cells.largest,
+        calibration=cells.stack.calibration,
+    )
 
 
 def _read_labels(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
@@ -38,6 +57,7 @@ LABELS = Format(
     title="label image, one number per cell; any tool",
     write=_write_labels,
     read=_read_labels,
+    write_stack=write_stack,
 )
 OVERLAY = Format(
     kind="overlay",
