@@ -24,7 +24,7 @@ from cellrim.errors import CellrimError, ImageReadError
 from cellrim.io.bitmaps import is_bitmap
 from cellrim.io.files import first_bytes, is_jpeg, is_png, is_tiff, read_bytes
 from cellrim.io.pictures import picture_source
-from cellrim.io.sources import ONE_SCENE, Source, describe_axes, to_yxc
+from cellrim.io.sources import ONE_SCENE, Scene, Source, describe_axes, to_yxc
 from cellrim.io.tiffs import open_tiff, single_series, tiff_scenes, tiff_source
 from cellrim.io.vendors import VENDOR_SUFFIXES, vendor_scenes, vendor_source
 from cellrim.io.zarrs import is_zarr, zarr_scenes, zarr_source
@@ -60,7 +60,7 @@ class Opens(Protocol):
     """Opens one image of a file."""
 
     def __call__(
-        self, path: Path, *, axes: str | None, scene: str | None, calibrated: bool
+        self, path: Path, *, axes: str | None, scene: Scene | None, calibrated: bool
     ) -> Source:
         """Open it with the axes asked for, or the file's; calibrated as the file says, or not."""
         ...
@@ -121,7 +121,7 @@ def read_image(
     *,
     axes: str | None = None,
     pixel_size: PixelSize = "read",
-    scene: str | None = None,
+    scene: Scene | None = None,
 ) -> Image:
     """Read one plane of a microscope image.
 
@@ -164,7 +164,7 @@ def open_stack(
     *,
     axes: str | None = None,
     pixel_size: PixelSize = "read",
-    scene: str | None = None,
+    scene: Scene | None = None,
 ) -> Iterator[Stack]:
     """Open a microscope image of any number of planes, to read a plane at a time.
 
@@ -246,7 +246,7 @@ def _reader_of(path: Path) -> Reader:
     return reader
 
 
-def _opened(path: Path, axes: str | None, scene: str | None, *, calibrated: bool) -> Source:
+def _opened(path: Path, axes: str | None, scene: Scene | None, *, calibrated: bool) -> Source:
     reader = _reader_of(path)
     try:
         source = reader.open(path, axes=axes, scene=scene, calibrated=calibrated)

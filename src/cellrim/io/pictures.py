@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from cellrim.io.bitmaps import decode_bitmap
 from cellrim.io.files import is_jpeg, is_png, read_bytes
-from cellrim.io.sources import ONE_SCENE, Source, array_source, asked_axes, pick_scene
+from cellrim.io.sources import ONE_SCENE, Scene, Source, array_source, asked_axes, pick_scene
 
 
 def picture_source(
-    path: Path, *, axes: str | None = None, scene: str | None = None, calibrated: bool = True
+    path: Path,
+    *,
+    axes: str | None = None,
+    scene: Scene | None = None,
+    calibrated: bool = True,  # noqa: ARG001 - as every reader
 ) -> Source:
     """Read a PNG, JPEG, BMP or DIB file.
 

@@ -23,6 +23,9 @@ from cellrim.errors import ImageReadError, UsageError
 AXES = "TCZYXS"
 """Letters of axes, as OME writes them: time, channel, depth, rows, columns, RGB samples."""
 
+Scene = int | str
+"""Which image of a file that holds several: its number from 0, or its name."""
+
 ONE_SCENE = ("",)
 """Names of the images in a file that can hold but one."""
 
@@ -96,7 +99,7 @@ class Source:
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
 
-def pick_scene(path: Path, names: Sequence[str], wanted: str | None) -> int:
+def pick_scene(path: Path, names: Sequence[str], wanted: Scene | None) -> int:
     """Tell which of the images in a file is meant: its scenes, series or positions.
 
     Parameters
@@ -106,7 +109,7 @@ def pick_scene(path: Path, names: Sequence[str], wanted: str | None) -> int:
     names
         Of the images, in their order.
     wanted
-        A name, or a number counted from 0; a name that is a number comes first.
+        A number counted from 0 or a name; text that is no name may be a number too.
 
     Returns
     -------
@@ -130,15 +133,19 @@ def pick_scene(path: Path, names: Sequence[str], wanted: str | None) -> int:
             f"Cannot read {path}: expected one image, but it holds {len(names)}: "
             f"{_listed(names)}. Choose one by name or number with --scene, or --scene all for each."
         )
-    number = names.index(wanted) if names.count(wanted) == 1 else -1
-    if number < 0 and wanted.isascii() and wanted.isdecimal():
-        number = int(wanted)
+    number = wanted if isinstance(wanted, int) else _numbered(names, wanted)
     if not 0 <= number < len(names):
         raise ImageReadError(
             f"Cannot read {path}: expected a scene it holds, which are {_listed(names)}, but got "
             f"{wanted!r}."
         )
     return number
+
+
+def _numbered(names: Sequence[str], wanted: str) -> int:
+    if names.count(wanted) == 1:
+        return names.index(wanted)
+    return int(wanted) if wanted.isascii() and wanted.isdecimal() else -1
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cellrim.core.stack import Calibration, Index
 from cellrim.errors import ImageReadError
 from cellrim.io.sources import (
+    Scene,
     Source,
     ambiguous,
     are_axes,
@@ -40,7 +41,7 @@ _PALETTE = 3
 
 
 def tiff_source(
-    path: Path, *, axes: str | None = None, scene: str | None = None, calibrated: bool = True
+    path: Path, *, axes: str | None = None, scene: Scene | None = None, calibrated: bool = True
 ) -> Source:
     """Open a TIFF file.
 
@@ -280,9 +281,8 @@ def _check_counts(path: Path, tiff: TiffFile, series: TiffPageSeries, inner: int
         # ImageJ describes one page of a large stack, and writes the others behind it.
         space = tiff.filehandle.size - series.dataoffset
         there = min(claimed, space * claimed // max(series.nbytes, 1))
-    elif (
-        tiff.is_ome and len(tiff.series) == 1
-    ):  # a page that the metadata pass over is as wrong as one that is not there
+    elif tiff.is_ome and len(tiff.series) == 1:
+        # A page that the metadata pass over is as wrong as one that is not there.
         there = max(there, len(tiff.pages)) if there == claimed else there
     named = int((tiff.imagej_metadata or {}).get("images", 1))
     if named > series.size // max(_plane_size(series), 1):

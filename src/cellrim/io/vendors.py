@@ -11,14 +11,22 @@ from numpy.typing import NDArray
 
 from cellrim.core.stack import Calibration, Index
 from cellrim.errors import ImageReadError, MissingExtraError
-from cellrim.io.sources import Source, are_axes, asked_axes, pick_scene, positive, square_pixel
+from cellrim.io.sources import (
+    Scene,
+    Source,
+    are_axes,
+    asked_axes,
+    pick_scene,
+    positive,
+    square_pixel,
+)
 
 VENDOR_SUFFIXES = (".czi", ".nd2", ".lif", ".oib", ".oif")
 """Suffixes that are searched for in folders; by name, any file that bioio reads can be given."""
 
 
 def vendor_source(
-    path: Path, *, axes: str | None = None, scene: str | None = None, calibrated: bool = True
+    path: Path, *, axes: str | None = None, scene: Scene | None = None, calibrated: bool = True
 ) -> Source:
     """Open a file with the bioio reader that knows its suffix.
 
@@ -75,7 +83,7 @@ def bioio_source(
     reader: Any,
     *,
     axes: str | None = None,
-    scene: str | None = None,
+    scene: Scene | None = None,
     calibrated: bool = True,
 ) -> Source:
     """Turn an open bioio reader into a source; the other arguments are :func:`vendor_source`'s."""

@@ -10,6 +10,7 @@ from cellrim.core.stack import Calibration
 from cellrim.errors import ImageReadError, MissingExtraError
 from cellrim.io.sources import (
     ONE_SCENE,
+    Scene,
     Source,
     are_axes,
     asked_axes,
@@ -47,7 +48,7 @@ def zarr_scenes(path: Path) -> tuple[str, ...]:
 
 
 def zarr_source(
-    path: Path, *, axes: str | None = None, scene: str | None = None, calibrated: bool = True
+    path: Path, *, axes: str | None = None, scene: Scene | None = None, calibrated: bool = True
 ) -> Source:
     """Open an OME-Zarr image.
 

@@ -145,12 +145,12 @@ def run(
         If the workers are gone.
     """
     begun, clock = datetime.now(UTC), time.perf_counter()
-    remove_outputs(plan.out, plan.stale)
+    left = [job for job in plan.jobs if job.target.as_posix() not in plan.done]
+    _remove_results(left, plan)
     start_lines(plan.out, list(plan.done.values()))
     remove_tables(plan.out)
     start_kept(plan.out, set(plan.done) if plan.request.report else set())
     asked = _request_hash(plan.segmenter, plan.request)
-    left = [job for job in plan.jobs if job.target.as_posix() not in plan.done]
     records = dict(plan.done)
     for record in do_jobs(plan, left, asked, do=_do, team=team or Team()):
         append_record(plan.out, record)
@@ -174,7 +174,6 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
     source, target = str(job.source.absolute()), job.target.as_posix()
     seconds: dict[str, float] = {}
     try:
-        _remove_results(job, plan.out)
         fingerprint = fingerprint_of(job.source, asked)
         with _segmented(job, plan, seconds) as result:
             with _Timed(seconds, "save"):
@@ -213,7 +212,9 @@ def _segmented(job: Job, plan: Plan, seconds: dict[str, float]) -> Iterator[Resu
     with ExitStack() as opened:
         with _Timed(seconds, "read"):
             stack = opened.enter_context(
-                open_stack(job.source, axes=asked.axes, pixel_size=asked.pixel_size)
+                open_stack(
+                    job.source, axes=asked.axes, pixel_size=asked.pixel_size, scene=job.scene
+                )
             )
             if asked.project is not None:
                 stack = stack.project(asked.project)
@@ -260,12 +261,14 @@ def _summed(result: Result | StackResult) -> dict[str, float | int | None]:
     return {} if isinstance(result, StackResult) else summarise(result.cells, result.image)
 
 
-def _remove_results(job: Job, out: Path) -> None:
+def _remove_results(jobs: Sequence[Job], plan: Plan) -> None:
     """Remove results of an earlier run, which would not fit the new ones."""
-    for path in job.outputs(out).values():
-        remove(path)
-    remove_ctc(job.tracks(out))
-    remove_planes(job.planes(out))
+    for job in jobs:
+        for path in job.outputs(plan.out).values():
+            remove(path)
+        remove_ctc(job.tracks(plan.out))
+        remove_planes(job.planes(plan.out))
+    remove_outputs(plan.out, plan.stale)
 
 
 def _save(result: Result | StackResult, job: Job, plan: Plan) -> list[Path]:
@@ -336,6 +339,7 @@ def _options(request: Request) -> dict[str, object]:
         "min_confidence": request.min_confidence,
         "axes": request.axes,
         "pixel_size": request.pixel_size,
+        "scene": request.scene,
         "project": request.project,
         "track": request.track,
         "target": request.target,

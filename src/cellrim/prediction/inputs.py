@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from cellrim.errors import UsageError
+from cellrim.errors import CellrimError, UsageError
 from cellrim.io.exports import FORMATS
-from cellrim.io.images import IMAGE_SUFFIXES, STACK_SUFFIXES, is_zarr
+from cellrim.io.images import IMAGE_SUFFIXES, STACK_SUFFIXES, is_zarr, scene_names
+from cellrim.io.sources import Scene
 from cellrim.io.tracking import is_ctc
 from cellrim.prediction.records import read_records
 
@@ -26,6 +27,9 @@ TRACKS_ENDING = "_RES"
 
 PLANES_ENDING = "_planes"
 """End of the folder of a stack's results that are one file for each plane."""
+
+ALL_SCENES = "all"
+"""What is asked for to segment every image of files that hold several."""
 
 _SUFFIXES = IMAGE_SUFFIXES + STACK_SUFFIXES
 _ZARR_SUFFIX = ".zarr"
@@ -54,6 +58,8 @@ class Job:
     paired
         Whether cells and nuclei are asked for, so that the results are those of
         :data:`PAIRED_ENDINGS` too.
+    scene
+        Which image of a file that holds several.
     """
 
     source: Path
@@ -61,6 +67,7 @@ class Job:
     root: Path
     named: bool = False
     paired: bool = False
+    scene: Scene | None = None
 
     def outputs(self, folder: Path) -> dict[str, Path]:
         """Return the path of each kind of result."""
@@ -80,7 +87,13 @@ class Job:
         return base.with_name(base.name + ending)
 
 
-def find_jobs(inputs: Sequence[str | Path], out: Path, *, paired: bool = False) -> tuple[Job, ...]:
+def find_jobs(
+    inputs: Sequence[str | Path],
+    out: Path,
+    *,
+    paired: bool = False,
+    scene: Scene | None = None,
+) -> tuple[Job, ...]:
     """Find the images that are asked for and name their results.
 
     Parameters
@@ -94,6 +107,9 @@ def find_jobs(inputs: Sequence[str | Path], out: Path, *, paired: bool = False) 
         images.
     paired
         Whether cells and nuclei are asked for.
+    scene
+        Which image of files that hold several, or :data:`ALL_SCENES`: each is a job of its own,
+        and ``_s00``, ``_s01`` ... is added to its name.
 
     Returns
     -------
@@ -113,7 +129,7 @@ def find_jobs(inputs: Sequence[str | Path], out: Path, *, paired: bool = False) 
     for given in inputs:
         for job in _expand(given, out):
             jobs.setdefault(job.source.resolve(), replace(job, paired=paired))
-    named = _name(list(jobs.values()))
+    named = [part for job in _name(list(jobs.values())) for part in _scenes(job, scene)]
     kept = _without_results(named, out)
     if not kept:
         raise UsageError(
@@ -212,6 +228,23 @@ def _name(jobs: list[Job]) -> list[Job]:
     if not _crowded((Path(), job.target) for job in jobs):
         return jobs
     return [replace(job, target=PurePath(job.root.resolve().name) / job.target) for job in jobs]
+
+
+def _scenes(job: Job, scene: Scene | None) -> list[Job]:
+    """Return the job with its scene, or one for each scene where all are asked for."""
+    if scene != ALL_SCENES:
+        return [replace(job, scene=scene)]
+    try:
+        count = len(scene_names(job.source))
+    except CellrimError:  # whoever reads the image says what is wrong with it
+        count = 1
+    if count == 1:
+        return [replace(job, scene=0)]
+    digits = max(2, len(str(count - 1)))
+    return [
+        replace(job, scene=n, target=job.target.with_name(f"{job.target.name}_s{n:0{digits}d}"))
+        for n in range(count)
+    ]
 
 
 def _crowded(keys: Iterable[tuple[Path, PurePath]]) -> set[tuple[Path, str]]:

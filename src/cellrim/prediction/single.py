@@ -141,8 +141,8 @@ def plan_single(
     """
     if _read_whole(request):
         raise UsageError(
-            "Expected a folder as the output with --axes, --pixel-size, --project, --track, "
-            f"--target or --accurate, but got {out}."
+            "Expected a folder as the output with --axes, --scene, --pixel-size, --project, "
+            f"--track, --target or --accurate, but got {out}."
         )
     check_streamed(request.save)
     check_formats(request.save, parquet=False)
@@ -259,6 +259,7 @@ def _without_ending(name: str) -> str:
 
 def _read_whole(request: Request) -> bool:
     """Whether there are options that only images in memory know."""
-    asked = request.axes is not None or request.project is not None or request.track
+    asked = request.axes is not None or request.scene is not None
+    asked = asked or request.project is not None or request.track
     asked = asked or request.target is not None or request.accurate
     return asked or request.pixel_size != "read"

@@ -104,7 +104,7 @@ class StackResult:
         Returns
         -------
         list of Path
-            The files that were written, and the folder where something was written into it.
+            The files that were written.
 
         Raises
         ------
@@ -124,8 +124,7 @@ class StackResult:
             else:
                 single.append(FORMATS[kind])
         if single:
-            write_planes(planes, self.cell_sets(name), single)
-            written.append(planes)
+            written += write_planes(planes, self.cell_sets(name), single)
         return written
 
     def _save_one(self, kind: str, path: Path, name: str) -> bool:

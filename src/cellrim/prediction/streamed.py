@@ -12,7 +12,7 @@ from cellrim.errors import CellrimError, ClusterError
 from cellrim.prediction.inputs import Job
 from cellrim.prediction.large import LargeResult, Report, segment_large
 from cellrim.prediction.large_tables import check_streamed, save_streamed
-from cellrim.prediction.records import Record, fingerprint_of, remove
+from cellrim.prediction.records import Record, fingerprint_of
 from cellrim.prediction.request import Plan, Request
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.single import is_streamed
@@ -108,8 +108,6 @@ def _do_streamed(job: Job, plan: Plan, asked: str, team: Team) -> Record:
     )
     clock = time.perf_counter()
     try:
-        for path in outputs.values():  # results of an earlier run would not fit the new ones
-            remove(path)
         check_streamed(plan.request.save)
         fingerprint = fingerprint_of(job.source, asked)
         result = _segmented(job, plan, outputs, team)

@@ -35,7 +35,7 @@ def plane_name(name: str, stack: Stack, index: Index) -> str:
     return name
 
 
-def write_planes(folder: Path, planes: Iterable[CellSet], formats: Sequence[Format]) -> None:
+def write_planes(folder: Path, planes: Iterable[CellSet], formats: Sequence[Format]) -> list[Path]:
     """Write each plane in each format, whole or not at all.
 
     Parameters
@@ -47,6 +47,11 @@ def write_planes(folder: Path, planes: Iterable[CellSet], formats: Sequence[Form
     formats
         Formats of one image a file.
 
+    Returns
+    -------
+    list of Path
+        The files.
+
     Raises
     ------
     OutputError
@@ -57,10 +62,14 @@ def write_planes(folder: Path, planes: Iterable[CellSet], formats: Sequence[Form
             f"Cannot write {folder}: it is there already and holds other files. Choose another "
             "output folder."
         )
+    written = []
     with atomic_folder(folder) as partial:
         for cells in planes:
             for known in formats:
-                known.write(partial / f"{cells.name}{known.ending}", cells)
+                name = f"{cells.name}{known.ending}"
+                known.write(partial / name, cells)
+                written.append(folder / name)
+    return written
 
 
 def remove_planes(folder: Path) -> None:
