@@ -12,6 +12,7 @@ from cellrim.measure.columns import (
     IMAGE_COLUMNS,
     PAIRED_COLUMNS,
     RUN_COLUMNS,
+    STACK_COLUMNS,
     expand,
     markdown,
 )
@@ -44,7 +45,7 @@ def test_the_dictionary_has_exactly_the_columns_of_images(measured):
 
 def test_the_docs_list_exactly_the_columns():
     tables = re.findall(r"(?:^\|.*\n)+", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
-    parts = (CELL_COLUMNS, PAIRED_COLUMNS, RUN_COLUMNS, IMAGE_COLUMNS)
+    parts = (CELL_COLUMNS, PAIRED_COLUMNS, STACK_COLUMNS, RUN_COLUMNS, IMAGE_COLUMNS)
     assert tables == [markdown(c) for c in parts]
 
 

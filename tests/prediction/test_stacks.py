@@ -9,6 +9,7 @@ from cellrim.io.exports import FORMATS
 from cellrim.io.exports.planes import remove_planes
 from cellrim.io.images import open_stack
 from cellrim.io.tracking import TRACKS_NAME
+from cellrim.measure.columns import STACK_COLUMNS
 from cellrim.measure.tracks import LinkOptions
 from cellrim.prediction.result import Result
 from cellrim.prediction.stacks import common_diameter, pick_channels, segment_stack
@@ -111,8 +112,26 @@ def test_ome_zarr_of_a_stack_has_its_axes_and_steps(volume, tmp_path):
             expected = volume[index.t, index.z]
             np.testing.assert_array_equal(image.read(index).pixels[..., 0], expected)
             np.testing.assert_array_equal(labels.read(index).pixels[..., 0], expected)
-    with pytest.raises(ImageReadError, match=r"one plane of labels.*T 2, Z 3"):
-        list(FORMATS["ome-zarr"].read(path, no_shape))
+
+
+@pytest.mark.parametrize("kind", ["labels", "ome-tiff", "ome-zarr"])
+def test_a_label_stack_is_read_plane_by_plane(volume, tmp_path, kind):
+    pytest.importorskip("zarr")
+    known = FORMATS[kind]
+    path = tmp_path / f"a b{known.ending}"
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        result.save([kind], {kind: path}, planes=tmp_path / "none", name="a b")
+    found = list(known.read(path, no_shape))
+    assert [cells.name for cells in found] == [
+        f"a b_t{t:03d}_z{z:03d}" for t, z in np.ndindex(2, 3)
+    ]
+    for cells, labels in zip(found, volume.reshape(-1, 12, 40), strict=True):
+        np.testing.assert_array_equal(cells.labels, labels)
+        assert cells.labels.dtype == np.int32
+        assert kind == "labels" or cells.pixel_size == 0.5
+    tifffile.imwrite(tmp_path / "c.tif", volume[0], imagej=True, metadata={"axes": "CYX"})
+    with pytest.raises(ImageReadError, match="as a label image"):
+        list(FORMATS["labels"].read(tmp_path / "c.tif", no_shape))
 
 
 def test_the_table_of_a_plane_follows_the_ids_of_the_tracks(volume):
@@ -162,6 +181,28 @@ def test_the_table_says_where_each_cell_is(volume):
     with segment_stack(_stack(volume[:, 1], "T"), _segment, diameter=5) as result:
         assert "z" not in result.columns
         assert "track" not in result.columns
+
+
+def test_the_columns_of_a_stack_are_in_the_dictionary(volume):
+    with segment_stack(_stack(volume[:, 1], "T"), _segment, diameter=5) as result:
+        plain = list(result.columns)
+    with segment_stack(
+        _stack(volume[:, 1], "T"), _segment, diameter=5, track=LinkOptions()
+    ) as result:
+        further = [name for name in result.columns if name not in plain]
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        places = list(result.columns)[:2]
+    assert [*places, *further] == [column.name for column in STACK_COLUMNS]
+
+
+def test_the_summary_of_a_stack(volume):
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        summary = result.summary
+    assert (summary["planes"], summary["cells"]) == (6, 15)
+    assert (summary["height"], summary["width"], summary["pixel_size_um"]) == (12, 40, 0.5)
+    assert summary["confluence"] == pytest.approx((volume > 0).mean())
+    assert summary["cells_per_megapixel"] == pytest.approx(15 / volume.size * 1e6)
+    assert summary["median_area"] == 30  # of the planes with cells
 
 
 def test_one_diameter_for_all_planes(volume):

@@ -131,7 +131,8 @@ def pick_scene(path: Path, names: Sequence[str], wanted: Scene | None) -> int:
             return 0
         raise ImageReadError(
             f"Cannot read {path}: expected one image, but it holds {len(names)}: "
-            f"{_listed(names)}. Choose one by name or number with --scene, or --scene all for each."
+            f"{_listed(names)}. Choose one by name or number with --scene, or --scene all for each "
+            "(cellrim segment), or save the one to use as a file of its own."
         )
     number = wanted if isinstance(wanted, int) else _numbered(names, wanted)
     if not 0 <= number < len(names):

@@ -133,6 +133,14 @@ PAIRED_COLUMNS = (
 )
 """Columns that follow these where cells and nuclei were found in one run."""
 
+STACK_COLUMNS = (
+    Column("t", "", "Which time, counted from 0.", "several times"),
+    Column("z", "", "Which slice, counted from 0.", "several slices"),
+    Column("track", "", "Number of the cell's track, which is its id too.", "--track"),
+    Column("parent", "", "Track that divided into this one, or 0.", "--track"),
+)
+"""Further columns of the cells of a stack: the first two in front, the others behind."""
+
 RUN_COLUMNS = (Column("image", "", "Which image: path of its results below the output folder."),)
 """Columns that the table of all cells of a run has in front of those."""
 
@@ -175,6 +183,12 @@ IMAGE_COLUMNS = (
     Column("flags", "", "Why the image should be looked at, with semicolons between; else empty."),
     Column("height", "px", "Rows of the image."),
     Column("width", "px", "Columns of the image."),
+    Column(
+        "planes",
+        "",
+        "Number of planes; of several, counts are added up, and any other number is the mean over "
+        "the planes.",
+    ),
     Column("pixel_size_um", "µm", "Edge of a pixel; empty where the file does not say it."),
     Column("cells", "", "Number of cells."),
     Column("cells_at_border", "", "How many of them touch the frame."),
@@ -205,9 +219,10 @@ IMAGE_COLUMNS = (
 ARROW_TYPES = {
     **dict.fromkeys(("image", "source", "status", "error", "flags"), "string"),
     **dict.fromkeys(("id", "area", "neighbours", "nearest_id"), "int64"),
+    **dict.fromkeys((column.name for column in STACK_COLUMNS), "int64"),
     **dict.fromkeys(("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1"), "int64"),
     **dict.fromkeys(("nucleus_area", "cytoplasm_area", "nuclei"), "int64"),
-    **dict.fromkeys(("height", "width", "cells", "cells_at_border"), "int64"),
+    **dict.fromkeys(("height", "width", "planes", "cells", "cells_at_border"), "int64"),
     "touches_border": "bool",
 }
 """Columns that are no floats, and what they are in Parquet."""

@@ -192,6 +192,7 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
     return Record(
         source=source,
         target=target,
+        scene=job.scene,
         status="ok",
         outputs=tuple(p.relative_to(plan.out).as_posix() for p in written),
         cells=result.count,
@@ -257,8 +258,9 @@ def _segment_plane(plan: Plan, image: Image, diameter: float | None) -> Result:
 
 
 def _summed(result: Result | StackResult) -> dict[str, float | int | None]:
-    """Numbers of one plane; a stack has no size and no density of its own."""
-    return {} if isinstance(result, StackResult) else summarise(result.cells, result.image)
+    if isinstance(result, StackResult):
+        return result.summary
+    return summarise(result.cells, result.image)
 
 
 def _remove_results(jobs: Sequence[Job], plan: Plan) -> None:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cellrim.errors import OutputError
 from cellrim.io.atomic import atomic_path
+from cellrim.io.sources import Scene
 
 RUN_NAME = "run.json"
 LINES_NAME = "run.jsonl"
@@ -41,6 +42,8 @@ class Record(BaseModel):
     ----------
     source, target
         The image file, absolute, and where its results are, below the output folder.
+    scene
+        Which image of the file, where one was asked for.
     status
         ``ok`` or ``failed``.
     outputs
@@ -63,6 +66,7 @@ class Record(BaseModel):
 
     source: str
     target: str
+    scene: Scene | None = None
     status: Literal["ok", "failed"]
     outputs: tuple[str, ...] = ()
     cells: Annotated[int, Field(ge=0)] | None = None

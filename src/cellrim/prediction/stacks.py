@@ -25,7 +25,9 @@ from cellrim.io.exports import FORMATS, CellSet, CellStack
 from cellrim.io.exports.plain import write_stack
 from cellrim.io.exports.planes import plane_name, write_planes
 from cellrim.io.spool import LabelSpool
+from cellrim.measure import summarise, summarise_stack
 from cellrim.measure.quality import Quality, typical
+from cellrim.measure.summary import Number
 from cellrim.measure.tracks import LinkOptions, Tracker, Tracks
 from cellrim.prediction.result import Result
 
@@ -66,6 +68,8 @@ class StackResult:
         How far the stack can be trusted: the typical plane.
     fullest
         The plane with most cells, to be shown for the stack.
+    summary
+        Numbers of :func:`~cellrim.measure.summarise_stack`.
     """
 
     stack: Stack
@@ -76,6 +80,7 @@ class StackResult:
     tracks: Tracks | None = None
     quality: Quality = field(default_factory=Quality)
     fullest: Result | None = field(default=None, repr=False)
+    summary: dict[str, Number] = field(default_factory=dict, repr=False)
 
     @property
     def count(self) -> int:
@@ -146,9 +151,10 @@ class StackResult:
 
     def cell_sets(self, name: str) -> Iterator[CellSet]:
         """Return the cells plane by plane, named after the image and the plane."""
+        lengths = dict(zip(self.stack.axes, self.stack.lengths, strict=True))
         for number, index in enumerate(self.stack.indices()):
             yield CellSet(
-                plane_name(name, self.stack, index),
+                plane_name(name, lengths, index),
                 self.labels[number],
                 pixel_size=self.stack.calibration.pixel_size,
                 measure=partial(self._columns_at, index),
@@ -307,11 +313,11 @@ def _segment_planes(
 ) -> StackResult:
     tracker = None if track is None else Tracker(track)
     shown = set(np.linspace(0, len(stack) - 1, min(len(stack), _SHOWN_PLANES)).round().astype(int))
-    tables, pictures, qualities = [], [], []
+    tables, pictures, qualities, summaries = [], [], [], []
     fullest: Result | None = None
     for number, index in enumerate(stack.indices()):
         result = segment(stack.read(index), size)
-        columns = _at(stack, index, result.cells.columns)
+        columns = placed(stack, index, result.cells.columns)
         labels = result.labels
         if tracker is not None:
             ids = tracker.add(labels)
@@ -320,12 +326,13 @@ def _segment_planes(
         spool.append(labels)
         tables.append(columns)
         qualities.append(result.quality)
+        summaries.append(summarise(result.cells, result.image))
         if fullest is None or result.count > fullest.count:
             fullest = result
         if number in shown:
             pictures.append(_picture(result))
     tracks = None if tracker is None else tracker.tracks()
-    columns = _joined(tables)
+    columns = joined(tables)
     if tracks is not None:
         columns["parent"] = tracks.parent[columns["track"] - 1]
     return StackResult(
@@ -337,6 +344,7 @@ def _segment_planes(
         tracks,
         quality=typical(qualities),
         fullest=fullest,
+        summary=summarise_stack(summaries),
     )
 
 
@@ -354,18 +362,19 @@ def _check_movie(stack: Stack) -> None:
     )
 
 
-def _at(
-    stack: Stack, index: Index, columns: dict[str, NDArray[np.generic]]
+def placed(
+    stack: Stack, index: Index, columns: Mapping[str, NDArray[np.generic]]
 ) -> dict[str, NDArray[np.generic]]:
-    """Put where the plane lies in front of its table."""
+    """Put where a plane lies, ``t`` and ``z`` as the stack has them, in front of its table."""
     count = len(columns["id"])
     place = {a.lower(): np.full(count, index.along(a), np.int64) for a in "TZ" if a in stack.axes}
     return {**place, **columns}
 
 
-def _joined(
-    tables: Sequence[dict[str, NDArray[np.generic]]],
+def joined(
+    tables: Sequence[Mapping[str, NDArray[np.generic]]],
 ) -> dict[str, NDArray[np.generic]]:
+    """Join the tables of planes, which have the same columns."""
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 

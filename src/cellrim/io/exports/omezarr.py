@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cellrim.core.labels import as_labels
 from cellrim.core.stack import Calibration, Index
-from cellrim.errors import CellrimError, ImageReadError, InputError
+from cellrim.errors import CellrimError, ImageReadError
 from cellrim.io.atomic import atomic_folder
 from cellrim.io.exports.base import CellSet, CellStack, Format, ShapeOf, stored, stored_dtype
+from cellrim.io.exports.planes import read_planes
 from cellrim.io.ngff import LABELS, write_ngff
-from cellrim.io.sources import Source, describe_axes
 from cellrim.io.zarrs import require_zarr, zarr_source
 
 
@@ -54,9 +53,7 @@ def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
     zarr = require_zarr()
     try:
         where = _label_group(path, zarr.open_group(store=str(path), mode="r"))
-        source = zarr_source(where)
-        _check_one_plane(path, source)
-        pixels, _ = source.read(Index())
+        yield from read_planes(path, FORMAT.name_of(path), zarr_source(where))
     except CellrimError:
         raise
     except Exception as error:  # zarr raises many types on broken folders
@@ -64,14 +61,6 @@ def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
             f"Cannot read {path}: expected an OME-Zarr with labels, but got another or a broken "
             f"one ({type(error).__name__}: {error})."
         ) from error
-    try:
-        labels = as_labels(pixels.reshape(pixels.shape[-2:]))
-    except (InputError, ValueError) as error:
-        raise ImageReadError(
-            f"Cannot use {path}: expected one plane of labels, but got {pixels.dtype} of shape "
-            f"{pixels.shape}."
-        ) from error
-    yield CellSet(FORMAT.name_of(path), labels, pixel_size=source.calibration.pixel_size)
 
 
 def _label_group(path: Path, root: Any) -> Path:
@@ -80,14 +69,6 @@ def _label_group(path: Path, root: Any) -> Path:
         return path
     names = dict(root["labels"].attrs)["labels"]
     return path / "labels" / str(LABELS if LABELS in names else names[0])
-
-
-def _check_one_plane(path: Path, source: Source) -> None:
-    if any(source.length(axis) > 1 for axis in "TCZ"):
-        raise ImageReadError(
-            f"Cannot use {path}: expected one plane of labels, but got "
-            f"{describe_axes(source.axes, source.shape)}."
-        )
 
 
 FORMAT = Format(

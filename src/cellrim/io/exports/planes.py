@@ -1,6 +1,6 @@
-"""A folder of one file for each plane of a stack, for formats that hold one image a file.
+"""Stacks plane by plane: a folder of one file for each plane, and the planes of a label stack.
 
-Files are named after the image and the plane, counted from 0 as in the tables:
+Planes are named after the image and where they lie, counted from 0 as in the tables:
 ``NAME_t003_z001_rois.zip``.
 """
 
@@ -8,31 +8,67 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cellrim.core.stack import Index, Stack
-from cellrim.errors import OutputError
+import numpy as np
+
+from cellrim.core.labels import as_labels
+from cellrim.core.stack import PLANE_AXES, Index
+from cellrim.errors import ImageReadError, InputError, OutputError
 from cellrim.io.atomic import atomic_folder
 from cellrim.io.exports.base import CellSet, Format
+from cellrim.io.sources import Source, describe_axes, to_yxc
 
 _LEAST_DIGITS = 3
 
 
-def plane_name(name: str, stack: Stack, index: Index) -> str:
+def plane_name(name: str, lengths: Mapping[str, int], index: Index) -> str:
     """Name a plane after its image and where it lies.
+
+    Parameters
+    ----------
+    name
+        Of the image.
+    lengths
+        Axes with several planes, out of ``TZ``, and how many there are along each.
+    index
+        Where the plane lies.
 
     Examples
     --------
-    >>> stack = Stack("TZ", (4, 2000), (9, 9), ("grey",), read=lambda index: None)
-    >>> plane_name("a", stack, Index(t=2, z=11))
+    >>> plane_name("a", {"T": 4, "Z": 2000}, Index(t=2, z=11))
     'a_t002_z0011'
     """
-    for axis in "TZ":
-        if axis in stack.axes:
-            digits = max(_LEAST_DIGITS, len(str(stack.length(axis) - 1)))
+    for axis in PLANE_AXES:
+        if axis in lengths:
+            digits = max(_LEAST_DIGITS, len(str(lengths[axis] - 1)))
             name += f"_{axis.lower()}{index.along(axis):0{digits}d}"
     return name
+
+
+def read_planes(path: Path, name: str, source: Source) -> Iterator[CellSet]:
+    """Read the labels of every plane, times before slices; a single plane has the image's name.
+
+    Raises
+    ------
+    ImageReadError
+        If there are channels, or a plane is no label image.
+    """
+    if source.length("C") * source.length("S") > 1:
+        raise ImageReadError(
+            f"Cannot use {path}: expected one label image for each plane, but got "
+            f"{describe_axes(source.axes, source.shape)}."
+        )
+    lengths = {a: source.length(a) for a in PLANE_AXES if source.length(a) > 1}
+    for at in np.ndindex(*lengths.values()):
+        index = Index(**dict(zip(map(str.lower, lengths), at, strict=True)))
+        try:
+            labels = as_labels(to_yxc(*source.read(index))[:, :, 0])
+        except InputError as error:
+            raise ImageReadError(f"Cannot use {path} as a label image: {error}") from error
+        size = source.calibration.pixel_size
+        yield CellSet(plane_name(name, lengths, index), labels, pixel_size=size)
 
 
 def write_planes(folder: Path, planes: Iterable[CellSet], formats: Sequence[Format]) -> list[Path]:
