@@ -13,22 +13,21 @@ from typing import Any
 from cellrim.core.stack import Calibration, Index
 from cellrim.errors import CellrimError, ImageReadError
 from cellrim.io.atomic import atomic_folder
-from cellrim.io.exports.base import CellSet, CellStack, Format, ShapeOf, stored, stored_dtype
+from cellrim.io.exports.base import CellSet, CellStack, Format, ShapeOf, stored_dtype
 from cellrim.io.exports.planes import read_planes
 from cellrim.io.ngff import LABELS, write_ngff
 from cellrim.io.zarrs import require_zarr, zarr_source
 
 
 def _write(path: Path, cells: CellSet) -> None:
-    labels = stored(cells.labels)
-    height, width = labels.shape
+    height, width = cells.labels.shape
     with atomic_folder(path) as partial:
         write_ngff(
             partial,
             [(Index(), cells.labels)],
             name=cells.name,
             lengths={"Y": height, "X": width},
-            dtype=labels.dtype,
+            dtype=stored_dtype(int(cells.labels.max(initial=0))),
             calibration=Calibration(cells.micrometres),
             images=None if cells.image is None else [(Index(), cells.image)],
         )
