@@ -36,9 +36,8 @@ def _write(path: Path, cells: CellSet) -> None:
 
 
 def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
-    size = _pixel_size(path)
     for cells in read_labels_or_stack(path, FORMAT.name_of(path)):
-        yield replace(cells, pixel_size=size)
+        yield replace(cells, pixel_size=cells.pixel_size or _pixel_size(path))
 
 
 def _pixel_size(path: Path) -> float | None:
