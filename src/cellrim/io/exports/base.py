@@ -158,11 +158,11 @@ def numbers_of_names(names: list[str]) -> list[int]:
     return list(range(1, len(names) + 1))
 
 
-def stored_dtype(largest: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+def stored_dtype(largest: int) -> np.dtype[Any]:
     """Type that files hold labels in: uint16, or uint32 where an id is above 65535."""
-    return np.dtype(np.uint32) if largest > np.iinfo(np.uint16).max else np.dtype(np.uint16)
+    return np.dtype(np.uint32 if largest > np.iinfo(np.uint16).max else np.uint16)
 
 
-def stored(labels: Labels) -> NDArray[np.uint16] | NDArray[np.uint32]:
+def stored(labels: Labels) -> NDArray[Any]:
     """Labels as files hold them; see :func:`stored_dtype`."""
     return labels.astype(stored_dtype(int(labels.max(initial=0))))
