@@ -53,9 +53,9 @@ def test_a_stack_of_labels_becomes_a_file_for_each_plane_or_one_for_all(tmp_path
     names = ["movie_t000_rois.zip", "movie_t001_rois.zip"]
     assert sorted(p.name for p in (tmp_path / "rois").iterdir()) == names
     assert "2 images, 8 cells" in run(stack, tmp_path / "movie.json").stdout
-    for source in (tmp_path / "rois", tmp_path / "movie.json"):
-        back = tmp_path / f"back {source.name}"
-        run(source, back, "--to", "labels", "--shape", "70,90")
+    for source, kind in ((tmp_path / "rois", "rois"), (tmp_path / "movie.json", "coco")):
+        back = tmp_path / f"back {kind}"
+        run(source, back, "--from", kind, "--to", "labels", "--shape", "70,90")
         for t, frame in enumerate(frames):
             labels = read_labels(back / f"movie_t{t:03d}_labels.tif")
             np.testing.assert_array_equal(labels, frame)
