@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
+from cellrim.io.rle import encode_sartorius
 from cellrim.models.card import ModelCard, sha256_of, write_card
 from cellrim.representation.flow import encode
 
@@ -205,3 +206,60 @@ def picture(cells):
     return np.where(cells > 0, 200, 20).astype(np.uint8) + rng.integers(
         0, 9, cells.shape, dtype=np.uint8
     )
+
+
+SARTORIUS_HEADER = (
+    "id,annotation,width,height,cell_type,plate_time,sample_date,sample_id,elapsed_timedelta"
+)
+
+
+@pytest.fixture
+def write_archive(picture, outline, cells, write_tiff, write_dib, write_png):
+    """Write three fields with ``cells`` in the format of an archive whose pixels are not at hand.
+
+    Takes the archive's name and the folder that it unpacks to.
+    """
+
+    def bbbc007(root):
+        for field in ("A9 p5", "A9 p7", "A9 p9"):
+            for letter, pixels in (("d", picture), ("f", picture // 2)):
+                write_tiff(root / "BBBC007_v1_images" / "A9" / f"{field}{letter}.tif", pixels)
+                write_tiff(
+                    root / "BBBC007_v1_outlines" / "A9" / f"{field}{letter}.tif", outline > 0
+                )
+
+    def bbbc018(root):
+        for field in ("00733", "10779", "21315", "12334"):
+            for channel in ("DNA", "pH3", "actin"):
+                write_dib(root / f"BBBC018_v1_images/{field}-{channel}.DIB", picture)
+            if field != "10779":  # which has no outlines in the archive either
+                write_png(root / f"BBBC018_v1_outlines/{field}-cells.png", outline)
+                write_png(root / f"BBBC018_v1_outlines/{field}-nuclei.png", outline)
+
+    def sartorius(root):
+        height, width = cells.shape
+        rows = [SARTORIUS_HEADER]
+        for name in ("aa", "bb", "cc"):
+            write_png(root / "train" / f"{name}.png", picture)
+            for i in range(1, cells.max() + 1):
+                runs = encode_sartorius(cells == i)
+                rows.append(f"{name},{runs},{width},{height},shsy5y,,,{name},")
+        write_png(root / "test" / "dd.png", picture)
+        (root / "train.csv").write_text("\n".join(rows) + "\n")
+
+    writers = {"bbbc007": bbbc007, "bbbc018": bbbc018, "sartorius": sartorius}
+    return lambda name, root: writers[name](root)
+
+
+@pytest.fixture
+def link_some():
+    """Link the first files of each pattern below a folder to another: a partial archive."""
+
+    def link(source, target, patterns, count):
+        for pattern in patterns:
+            for file in sorted(source.glob(pattern))[:count]:
+                path = target / file.relative_to(source)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(file)
+
+    return link

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 from cellrim.cli.main import app
@@ -42,6 +43,24 @@ def test_a_folder_into_one_file_and_back(name, folders, cells):
     assert [p.name for p in found] == ["a b_labels.tif", "ü_labels.tif"]
     for path in found:
         np.testing.assert_array_equal(read_labels(path), cells)
+
+
+def test_a_stack_of_labels_becomes_a_file_for_each_plane_or_one_for_all(tmp_path, cells):
+    stack = tmp_path / "movie_labels.tif"
+    frames = np.stack([cells, cells[::-1]]).astype(np.uint16)
+    tifffile.imwrite(stack, frames, ome=True, metadata={"axes": "TYX"}, photometric="minisblack")
+    run(stack, tmp_path / "rois", "--to", "rois")
+    names = ["movie_t000_rois.zip", "movie_t001_rois.zip"]
+    assert sorted(p.name for p in (tmp_path / "rois").iterdir()) == names
+    assert "2 images, 8 cells" in run(stack, tmp_path / "movie.json").stdout
+    for source, kind in ((tmp_path / "rois", "rois"), (tmp_path / "movie.json", "coco")):
+        back = tmp_path / f"back {kind}"
+        run(source, back, "--from", kind, "--to", "labels", "--shape", "70,90")
+        for t, frame in enumerate(frames):
+            labels = read_labels(back / f"movie_t{t:03d}_labels.tif")
+            np.testing.assert_array_equal(labels, frame)
+    with pytest.raises(CellrimError, match="say a folder"):
+        run(stack, tmp_path / "one.zip")
 
 
 def test_overlay_and_table_take_the_image(folders):

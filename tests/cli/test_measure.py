@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 from cellrim.cli.main import app
@@ -33,6 +34,8 @@ def test_folders_are_paired_by_name(folders):
     images = read_csv(out.parent / "all_images.csv")
     assert images["cells"].tolist() == [4, 4]
     assert images["cells_per_mm2"][0] == pytest.approx(4 / (70 * 90 * 0.25e-6))
+    assert images["quality_cell_diameter"][0] == pytest.approx(np.median(table["diameter"][:4]))
+    assert np.isnan(images["quality_certainty"]).all()
     from pyarrow import parquet
 
     same = parquet.read_table(out)
@@ -54,6 +57,28 @@ def test_one_bad_file_does_not_stop_the_rest(folders, cells):
         assert [row["status"] for row in csv.DictReader(file)] == ["ok", "failed"]
 
 
+def test_every_plane_of_a_stack_is_measured(tmp_path, cells):
+    labels = np.stack([cells, np.where(cells > 2, cells, 0)])
+    pixels = (labels * 10 + 1).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "m.ome.tif", pixels, metadata={"axes": "TYX"})
+    write = {"metadata": {"axes": "TYX"}, "ome": True, "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "m_labels.tif", labels.astype(np.uint16), **write)
+    out = tmp_path / "t.csv"
+    done = run(tmp_path / "m_labels.tif", "--image", tmp_path / "m.ome.tif", "-o", out)
+    assert done.exit_code == 0, done.output
+    table = read_csv(out)
+    assert table["t"].tolist() == [0, 0, 0, 0, 1, 1]
+    assert table["id"].tolist() == [1, 2, 3, 4, 3, 4]
+    np.testing.assert_array_equal(table["mean_grey"], table["id"] * 10 + 1)
+    images = read_csv(tmp_path / "t_images.csv")
+    assert (images["planes"][0], images["cells"][0]) == (2, 6)
+    for planes, got in ((labels[:1], "but got 1"), (labels[[0, 1, 1]], "but got more")):
+        tifffile.imwrite(tmp_path / "m_labels.tif", planes.astype(np.uint16), **write)
+        done = run(tmp_path / "m_labels.tif", "--image", tmp_path / "m.ome.tif", "-o", out)
+        assert done.exit_code == 1
+        assert f"Expected labels of 2 planes in {tmp_path / 'm_labels.tif'}, {got}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -63,7 +88,11 @@ def test_one_bad_file_does_not_stop_the_rest(folders, cells):
         (("{d}/labels", "--image", "{d}/labels/sub", "-o", "{d}/t.csv"), "has none"),
         (
             ("{d}/labels", "--image", "{d}/images", "-o", "{d}/t.csv", "--pixel-size", "0"),
-            "above 0",
+            "between 0.0001 and 1000 micrometres",
+        ),
+        (
+            ("{d}/labels", "--image", "{d}/images", "-o", "{d}/t.csv", "--pixel-size", "1e6"),
+            "between 0.0001 and 1000 micrometres",
         ),
     ],
 )

@@ -8,43 +8,17 @@ the line ``<!-- not run -->`` is left out.
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from guide_code import DOCS, Block, blocks_of, run_console
 
-from cellrim.cli.main import app
 from cellrim.io.labels import write_labels
 from cellrim.samples import make, sample_images
 
-DOCS = Path(__file__).parents[2] / "docs"
-_BLOCK = re.compile(r"(?:<!-- ([a-z ]+) -->\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Block:
-    language: str
-    text: str
-    line: int
-
-
-def blocks_of(path: Path) -> list[Block]:
-    text = path.read_text(encoding="utf-8")
-    found = []
-    for match in _BLOCK.finditer(text):
-        mark, language, body = match.groups()
-        runs = mark != "not run" if language == "python" else mark == "run"
-        if language in ("python", "console") and runs:
-            found.append(Block(language, body, text[: match.start(3)].count("\n")))
-    return found
-
-
 # Run by tests of their own, which make the files and servers they speak of:
-# tests/flows/test_images_guide.py and tests/server/test_docs.py.
-ELSEWHERE = (DOCS / "images.md", DOCS / "serve.md")
+# test_archives.py, tests/flows/test_images_guide.py and tests/server/test_docs.py.
+ELSEWHERE = (DOCS / "archives.md", DOCS / "images.md", DOCS / "serve.md")
 GUIDES = [p for p in sorted(DOCS.rglob("*.md")) if blocks_of(p) and p not in ELSEWHERE]
 
 
@@ -62,14 +36,6 @@ def folder(tmp_path, truth, monkeypatch):
     write_labels(tmp_path / "truth" / f"{sample.stem}.tif", truth)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run_console(block: Block) -> None:
-    for line in block.text.splitlines():
-        command = shlex.split(line.removeprefix("$ "), comments=True)
-        assert command[0] == "cellrim", f"only cellrim's own commands can run, not {line}"
-        outcome = CliRunner().invoke(app, command[1:])
-        assert outcome.exit_code == 0, f"{line}\n{outcome.output}\n{outcome.exception!r}"
 
 
 def test_there_are_guides():
@@ -104,8 +70,8 @@ def test_the_collector_skips_what_is_marked(tmp_path):
     guide = tmp_path / "g.md"
     guide.write_text(
         "a\n```python\nx = 1\n```\n<!-- not run -->\n```python\n1 / 0\n```\n"
-        "```console\n$ rm -rf /\n```\n<!-- run -->\n```console\n$ cellrim --help\n```\n"
+        "```console\n$ rm -rf /\n```\n## Next\n<!-- run -->\n```console\n$ cellrim --help\n```\n"
     )
     assert blocks_of(guide) == [
-        Block("python", "x = 1\n", 2), Block("console", "$ cellrim --help\n", 13),
+        Block("python", "x = 1\n", 2), Block("console", "$ cellrim --help\n", 14, "Next"),
     ]  # fmt: skip

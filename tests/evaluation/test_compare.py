@@ -6,6 +6,8 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from cellrim.datasets import open_dataset
+from cellrim.datasets.splits import split
 from cellrim.errors import DatasetError, UsageError
 from cellrim.evaluation import CompareOptions, count_image, evaluate, scores
 from cellrim.evaluation.report import per_image_columns, write_evaluation
@@ -115,6 +117,20 @@ def test_the_sides_of_the_split(dataset):
     assert len(names[0] | names[1]) == 12
     assert names[1]
     assert not train.extra
+
+
+def test_images_without_annotation_do_not_move_the_split(tmp_path, cells, write_archive):
+    """What is held back is what training holds back, which knows annotated images only."""
+    write_archive("sartorius", tmp_path / "sartorius")
+    listing = open_dataset(tmp_path / "sartorius")
+    annotated = [s for s in listing.samples if s.read_truth is not None]
+    assert len(annotated) == len(listing.samples) - 1
+    for sample in annotated:
+        write_labels(tmp_path / "predicted" / f"{sample.name}_labels.tif", cells)
+    for side, part in zip(split(annotated), ("train", "validation"), strict=True):
+        found = evaluate(tmp_path / "predicted", tmp_path / "sartorius", part=part)
+        assert [image.name for image in found.images] == [sample.name for sample in side]
+        assert side
 
 
 def test_labels_by_name(dataset):

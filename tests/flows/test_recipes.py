@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from cellrim.errors import RecipeError
-from cellrim.io.rle import encode_sartorius
 from cellrim.training.dryrun import dry_run
 from cellrim.training.loop import Limits
 from cellrim.training.places import Places
@@ -26,52 +25,13 @@ def outlook_of(name, root, tmp_path):
     return dry_run(recipe, Places(run=tmp_path / "run", data=root), limits=ALONE)
 
 
-def link_some(source, target, patterns, count):
-    """Link the first files of each pattern: a partial archive."""
-    for pattern in patterns:
-        for file in sorted(source.glob(pattern))[:count]:
-            link = target / file.relative_to(source)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(file)
-
-
-def test_bbbc007(tmp_path, write_tiff, picture, outline):
-    root = tmp_path / "BBBC007"
-    for field in ("A9 p5", "A9 p7", "A9 p9"):
-        for letter, pixels in (("d", picture), ("f", picture // 2)):
-            write_tiff(root / "BBBC007_v1_images" / "A9" / f"{field}{letter}.tif", pixels)
-            write_tiff(root / "BBBC007_v1_outlines" / "A9" / f"{field}{letter}.tif", outline > 0)
-    outlook = outlook_of("bbbc007", tmp_path, tmp_path)
-    assert outlook.images == {("bbbc007", "train"): 2, ("bbbc007", "validation"): 1}
-    assert sum(outlook.cells.values()) == 12
-
-
-def test_bbbc018(tmp_path, picture, outline, write_dib, write_png):
-    root = tmp_path / "BBBC018"
-    for field in ("00733", "10779", "21315", "12334"):
-        for channel in ("DNA", "pH3", "actin"):
-            write_dib(root / f"BBBC018_v1_images/{field}-{channel}.DIB", picture)
-        if field != "10779":
-            write_png(root / f"BBBC018_v1_outlines/{field}-cells.png", outline)
-            write_png(root / f"BBBC018_v1_outlines/{field}-nuclei.png", outline)
-    outlook = outlook_of("bbbc018", tmp_path, tmp_path)
-    assert sum(outlook.images.values()) == 3
-    assert sum(outlook.cells.values()) == 12
-
-
-def test_sartorius(tmp_path, picture, cells, write_png):
-    root = tmp_path / "sartorius"
-    columns = "id,annotation,width,height,cell_type,plate_time,sample_date,sample_id,"
-    rows = [columns + "elapsed_timedelta"]
-    height, width = cells.shape
-    for name in ("aa", "bb", "cc"):
-        write_png(root / "train" / f"{name}.png", picture)
-        for i in range(1, 5):
-            runs = encode_sartorius(cells == i)
-            rows.append(f"{name},{runs},{width},{height},shsy5y,,,{name},")
-    (root / "train.csv").write_text("\n".join(rows) + "\n")
-    outlook = outlook_of("sartorius", tmp_path, tmp_path)
-    assert sum(outlook.images.values()) == 3
+@pytest.mark.parametrize(
+    ("name", "folder"), [("bbbc007", "BBBC007"), ("bbbc018", "BBBC018"), ("sartorius", "sartorius")]
+)
+def test_archives_in_their_format(tmp_path, write_archive, name, folder):
+    write_archive(name, tmp_path / folder)
+    outlook = outlook_of(name, tmp_path, tmp_path)
+    assert outlook.images == {(name, "train"): 2, (name, "validation"): 1}
     assert sum(outlook.cells.values()) == 12
 
 
@@ -83,7 +43,9 @@ def test_sartorius(tmp_path, picture, cells, write_png):
         ("bbbc041", ("malaria/images/*.png", "malaria/*.json"), 2, 2, 100),
     ],
 )
-def test_partial_real_archives(real_data, tmp_path, name, patterns, count, images, cells):
+def test_partial_real_archives(
+    real_data, link_some, tmp_path, name, patterns, count, images, cells
+):
     source = real_data / "seed" / name.upper()
     link_some(source, tmp_path / name.upper(), patterns, count)
     outlook = outlook_of(name, tmp_path, tmp_path)
@@ -93,7 +55,7 @@ def test_partial_real_archives(real_data, tmp_path, name, patterns, count, image
     assert np.isfinite(outlook.memory)
 
 
-def test_general_on_a_part_of_everything(real_data, tmp_path):
+def test_general_on_a_part_of_everything(real_data, link_some, tmp_path):
     root = tmp_path / "data"
     for name, patterns in {
         "BBBC009": ("*_images/*/*.tif", "*_outlines/*/*.tif"),

@@ -6,7 +6,8 @@ import pytest
 from cellrim.errors import ImageReadError, MissingExtraError
 from cellrim.io.images import is_zarr
 from cellrim.io.levels import Level
-from cellrim.io.ngff import ZarrRegions, write_ngff_labels
+from cellrim.io.ngff import write_ngff_labels
+from cellrim.io.region_readers import ZarrRegions
 
 zarr = pytest.importorskip("zarr")
 

@@ -8,7 +8,7 @@ import tifffile
 
 from cellrim.core.stack import Index
 from cellrim.errors import ImageReadError, UsageError
-from cellrim.io.images import open_stack, read_image
+from cellrim.io.images import open_stack, read_image, scene_names
 
 RNG = np.random.default_rng(8)
 SIZES = {"T": 2, "Z": 3, "C": 4, "Y": 9, "X": 13, "S": 3}
@@ -160,6 +160,45 @@ def test_names_and_sizes_of_ome(tmp_path):
         steps = stack.calibration
         assert (steps.pixel_size, steps.z_step, steps.time_step) == pytest.approx((0.2, 1.5, 300))
         assert stack.read(Index()).pixel_size == pytest.approx(0.2)
+
+
+def write_scenes(path):
+    """Two images in one OME-TIFF, of other sizes, channels and pixels; returns them."""
+    first, second = _array("CYX")[:2], _array("ZYX")[:, :7]
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        names = {"Channel": {"Name": ["DAPI", "actin"]}}
+        size = {"PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}
+        tiff.write(first, metadata={"axes": "CYX", "Name": "left", **names, **size})
+        size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+        tiff.write(second, metadata={"axes": "ZYX", "Name": "right", **size})
+    return first, second
+
+
+def test_one_of_several_images_in_a_file_is_chosen(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    left, right = write_scenes(path)
+    assert scene_names(path) == ("left", "right")
+    with pytest.raises(ImageReadError, match=r"holds 2: 0 left, 1 right\. Choose one"):
+        read_image(path)
+    for scene in ("left", "0", 0):
+        image = read_image(path, scene=scene)
+        assert (image.channels, image.pixel_size) == (("DAPI", "actin"), 0.2)
+        np.testing.assert_array_equal(image.pixels, np.moveaxis(left, 0, 2))
+    with open_stack(path, scene="right") as stack:
+        assert (stack.axes, stack.calibration.pixel_size) == ("Z", 0.5)
+        for z, plane in enumerate(right):
+            np.testing.assert_array_equal(stack.read(Index(z=z)).pixels[..., 0], plane)
+    for scene in ("middle", "2", -1):
+        with pytest.raises(ImageReadError, match="0 left, 1 right, but got"):
+            read_image(path, scene=scene)
+
+
+def test_a_file_of_one_image_has_one_scene(tmp_path, write_png):
+    path = write_png(tmp_path / "a.png", np.zeros((5, 6), np.uint8))
+    assert scene_names(path) == ("",)
+    assert read_image(path, scene=0).shape == (5, 6)
+    with pytest.raises(ImageReadError, match="but got '1'"):
+        read_image(path, scene="1")
 
 
 def test_names_and_sizes_of_imagej(tmp_path):

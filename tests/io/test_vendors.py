@@ -31,7 +31,10 @@ class Lazy:
 
 def _reader(axes="TCZYX", scenes=("only",), sizes=(2.0, 0.5, 0.5), names=("DAPI", "GFP", "c")):
     read = []
+    chosen = []
     return SimpleNamespace(
+        set_scene=chosen.append,
+        chosen=chosen,
         scenes=scenes,
         dask_data=Lazy(ARRAY, read),
         dims=SimpleNamespace(order=axes),
@@ -57,9 +60,15 @@ def test_a_plane_at_a_time(tmp_path):
     assert reader.read == [3 * 8 * 9]
 
 
-def test_several_scenes_are_refused_by_name(tmp_path):
-    with pytest.raises(ImageReadError, match=r"2 scenes \(A1, B2\)"):
+def test_of_several_scenes_one_is_chosen_or_the_error_lists_them(tmp_path):
+    with pytest.raises(ImageReadError, match=r"holds 2: 0 A1, 1 B2\. .*--scene"):
         bioio_source(tmp_path / "a.lif", _reader(scenes=("A1", "B2")))
+    for scene in ("B2", "1", 1):
+        reader = _reader(scenes=("A1", "B2"))
+        bioio_source(tmp_path / "a.lif", reader, scene=scene)
+        assert reader.chosen == [1]
+    with pytest.raises(ImageReadError, match=r"0 A1, 1 B2, but got 'B3'"):
+        bioio_source(tmp_path / "a.lif", _reader(scenes=("A1", "B2")), scene="B3")
 
 
 def test_an_absurd_pixel_size(tmp_path):

@@ -6,7 +6,7 @@ import zarr
 
 from cellrim.core.stack import Index
 from cellrim.errors import ImageReadError
-from cellrim.io.images import open_stack, read_image
+from cellrim.io.images import open_stack, read_image, scene_names
 
 ARRAY = np.random.default_rng(2).integers(0, 60_000, (2, 3, 4, 20, 30), dtype=np.uint16)
 UNITS = {"t": "second", "z": "micrometer", "y": "nanometer", "x": "nanometer"}
@@ -115,8 +115,12 @@ def test_one_image_of_a_converter_is_found_and_of_several_one_is_asked_for(tmp_p
     root.attrs["bioformats2raw.layout"] = 3
     write_zarr(path / "0", ARRAY[0, 0, 0], "yx")
     assert read_image(path).shape == (20, 30)
-    write_zarr(path / "1", ARRAY[0, 0, 0], "yx")
-    assert "holds 2. Name one" in _message(path)
+    assert scene_names(path) == ("0",)
+    write_zarr(path / "1", ARRAY[0, 0, 0, :9], "yx")
+    assert "holds 2: 0 0, 1 1. Choose one" in _message(path)
+    assert scene_names(path) == ("0", "1")
+    assert read_image(path, scene="1").shape == (9, 30)
+    assert scene_names(path / "1") == ("",)
 
 
 def test_a_broken_chunk_is_named(tmp_path):

@@ -12,13 +12,15 @@ from cellrim.measure.columns import (
     IMAGE_COLUMNS,
     PAIRED_COLUMNS,
     RUN_COLUMNS,
+    STACK_COLUMNS,
     expand,
     markdown,
 )
+from cellrim.measure.quality import Quality
 
 DOCS = Path(__file__).parents[2] / "docs" / "measurements.md"
 CHANNELS = ("dna", "actin")
-OF_RUN = {"image", "source", "status", "error"}
+OF_RUN = {"image", "source", "status", "error", "flags"}
 
 
 @pytest.fixture
@@ -37,12 +39,13 @@ def test_the_dictionary_has_exactly_the_columns_of_cells(measured):
 
 def test_the_dictionary_has_exactly_the_columns_of_images(measured):
     _, summary = measured
-    assert list(summary) == [n for n in expand(IMAGE_COLUMNS, CHANNELS) if n not in OF_RUN]
+    found = [*summary, *(f"quality_{name}" for name in Quality().as_numbers())]
+    assert found == [n for n in expand(IMAGE_COLUMNS, CHANNELS) if n not in OF_RUN]
 
 
 def test_the_docs_list_exactly_the_columns():
     tables = re.findall(r"(?:^\|.*\n)+", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
-    parts = (CELL_COLUMNS, PAIRED_COLUMNS, RUN_COLUMNS, IMAGE_COLUMNS)
+    parts = (CELL_COLUMNS, PAIRED_COLUMNS, STACK_COLUMNS, RUN_COLUMNS, IMAGE_COLUMNS)
     assert tables == [markdown(c) for c in parts]
 
 

@@ -8,6 +8,7 @@ import tifffile
 from scipy import ndimage
 
 from cellrim.errors import UsageError
+from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
 from cellrim.prediction import Segmenter
 from cellrim.prediction.batch import plan_run, run
@@ -64,6 +65,7 @@ def test_writes_all_results_and_run_json_last(folder, segmenter):
         "min_confidence": None,
         "axes": None,
         "pixel_size": "read",
+        "scene": None,
         "project": None,
         "track": False,
         "target": None,
@@ -206,6 +208,87 @@ def test_overwrite_leaves_no_results_of_the_run_before(folder, segmenter):
     out = folder.parent / "out"
     written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     assert written == {"b_labels.tif", "sub/a_labels.tif", "run.json", "images.csv"}
+
+
+def test_overwrite_with_another_target_leaves_no_labels_of_the_one_before(
+    tmp_path, segmenter, discs
+):
+    """Not even where the results stand beside the images, among others of such names."""
+    pixels = [discs((80, 90), radius, spacing=36) for radius in (12, 6, 6)]
+    names = ("a", "a_mine_cells", "b")
+    for name in names:
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.dstack(pixels), photometric="rgb")
+    images = {path.name for path in tmp_path.iterdir()}
+    both = Request(save=("labels",), diameter=16, target="both", nucleus=1)
+    cells = Request(save=("labels",), diameter=16, target="cells")
+
+    def labels_after(request):
+        jobs = find_jobs([tmp_path], tmp_path, paired=request.target == "both")
+        plan = plan_run(jobs, tmp_path, segmenter=segmenter, request=request, existing="overwrite")
+        assert [(r.target, r.error) for r in run(plan).records] == [(name, None) for name in names]
+        return {path.name for path in tmp_path.glob("*.tif")} - images
+
+    paired = {f"{name}_{kind}.tif" for name in names for kind in ("cells", "nuclei")}
+    assert labels_after(both) == paired
+    assert labels_after(cells) == {f"{name}_labels.tif" for name in names}
+    assert labels_after(both) == paired
+
+
+@pytest.fixture
+def scenes(tmp_path, discs):
+    """A folder with a file of two images and one of a single one."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with tifffile.TiffWriter(folder / "two.ome.tif", ome=True) as tiff:
+        for name, radius in (("left", 8), ("right/upper", 7)):
+            tiff.write(discs((80, 90), radius, spacing=30), metadata={"axes": "YX", "Name": name})
+    tifffile.imwrite(folder / "one.tif", discs((80, 90), 8))
+    return folder
+
+
+def test_every_scene_is_segmented_where_all_are_asked_for(scenes, segmenter):
+    out = scenes.parent / "out"
+    jobs = find_jobs([scenes], out, scene="all")
+    request = Request(save=("labels", "cells"), scene="all")
+    report = run(plan_run(jobs, out, segmenter=segmenter, request=request))
+    assert [(r.target, r.error) for r in report.records] == [
+        ("one", None),
+        ("two_s00", None),
+        ("two_s01", None),
+    ]
+    for name in ("left", "right/upper"):
+        target = f"two_s{name != 'left':02d}"
+        expected = segmenter.segment(read_image(scenes / "two.ome.tif", scene=name))
+        np.testing.assert_array_equal(read_labels(out / f"{target}_labels.tif"), expected.labels)
+    again = plan_run(jobs, out, segmenter=segmenter, request=request, existing="resume")
+    assert len(again.done) == 3
+
+
+def test_of_several_scenes_one_must_be_chosen(scenes, segmenter):
+    def start(scene):
+        out = scenes.parent / f"out {scene}"
+        jobs = find_jobs([scenes], out, scene=scene)
+        request = Request(save=("labels",), scene=scene)
+        return run(plan_run(jobs, out, segmenter=segmenter, request=request)).records
+
+    one, two = start(None)
+    assert one.error is None
+    assert "holds 2: 0 left, 1 right/upper. Choose one by name or number with --scene" in two.error
+    one, two = start("right/upper")
+    assert "which are 0, but got 'right/upper'" in one.error
+    assert two.error is None
+
+
+def test_what_the_run_before_names_outside_of_its_folder_stays(folder, segmenter):
+    run(_plan(folder, segmenter))
+    outside = folder.parent / "mine.tif"
+    outside.write_bytes(b"mine")
+    summary = folder.parent / "out" / "run.json"
+    about = json.loads(summary.read_text())
+    about["files"][0]["outputs"].append("../mine.tif")
+    summary.write_text(json.dumps(about))
+    run(_plan(folder, segmenter, existing="overwrite"))
+    assert outside.read_bytes() == b"mine"
 
 
 def test_the_output_may_be_the_input_folder(folder, segmenter):

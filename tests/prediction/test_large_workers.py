@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellrim.errors import InputError
+from cellrim.io.exports import FORMATS
 from cellrim.io.images import open_stack
 from cellrim.io.labels import read_labels
 from cellrim.prediction.batch import plan_run, run
@@ -15,6 +17,7 @@ from cellrim.prediction.inputs import find_jobs
 from cellrim.prediction.large import Model, segment_large, squares
 from cellrim.prediction.large.tables import measure_large, read_level, save_preview
 from cellrim.prediction.request import Request
+from cellrim.prediction.single import plan_single, run_single
 from cellrim.prediction.streamed import Team
 from cellrim.prediction.workers import Alone, Processes, open_workers
 
@@ -151,6 +154,53 @@ def test_zarr_and_tiff_in_a_folder_are_streamed_and_named_alike(
     for target in ("big", "plate/slide"):
         assert sum(line.startswith(f"{target},") for line in cells) == expected
     assert not list(out.rglob(".*"))
+
+
+def test_what_a_streamed_image_is_saved_as_and_what_not(tmp_path, discs, model, monkeypatch):
+    pytest.importorskip("zarr")
+    monkeypatch.setattr("cellrim.prediction.single.STREAMED_PIXELS", 100_000)
+    monkeypatch.setattr(squares, "EDGE", 128)
+    tifffile.imwrite(tmp_path / "big.tif", discs((400, 500), 9, spacing=30), tile=(128, 128))
+    out = tmp_path / "out"
+    jobs = find_jobs([tmp_path / "big.tif"], out)
+
+    def start(*kinds):
+        request = Request(save=kinds, diameter=16.0)
+        plan = plan_run(jobs, out, segmenter=model(), request=request, existing="overwrite")
+        return run(plan).records[0]
+
+    record = start("labels", "ome-tiff", "ome-zarr")
+    assert record.error is None
+    assert set(record.outputs) == {
+        f"big_labels{end}" for end in (".tif", ".ome.tif", ".ome.zarr")
+    }  # fmt: skip
+    labels = read_labels(out / "big_labels.tif")
+    assert labels.max() == record.cells
+    for kind in ("ome-tiff", "ome-zarr"):
+        [found] = FORMATS[kind].read(out / f"big{FORMATS[kind].ending}", lambda _name: labels.shape)
+        np.testing.assert_array_equal(found.labels, labels)
+    failed = start("labels", "rois")
+    assert "Expected to save labels, overlay, cells, ome-tiff, ome-zarr" in failed.error
+    assert "but got rois" in failed.error
+    assert not list(out.glob("big*"))
+
+
+def test_one_file_overwritten_leaves_nothing_of_the_run_before(tmp_path, discs, model, monkeypatch):
+    monkeypatch.setattr(squares, "EDGE", 128)
+    source, out = tmp_path / "big.tif", tmp_path / "out" / "cells.tif"
+    tifffile.imwrite(source, discs((200, 300), 9, spacing=30), tile=(128, 128))
+
+    def start(*kinds):
+        request = Request(save=kinds, diameter=16.0)
+        plan = plan_single([source], out, load=model, request=request, existing="overwrite")
+        run_single(plan)
+        return {p.name for p in out.parent.iterdir()}
+
+    base = {"cells.tif", "cells_run.json"}
+    assert start("cells", "ome-tiff") == base | {"cells_cells.csv", "cells_labels.ome.tif"}
+    assert start("labels", "overlay") == base | {"cells_overlay.png"}
+    with pytest.raises(InputError, match="but got geojson"):
+        start("geojson")
 
 
 def test_measurements_are_those_of_the_whole_label_image(

@@ -1,3 +1,4 @@
+import csv
 import json
 
 import imagecodecs
@@ -87,6 +88,23 @@ def test_flagged_images_come_before_the_others(folder, start, discs):
     assert any("Too few pixels per cell" in text for text in first["sentences"])
     summary = json.loads((folder.parent / "out" / "run.json").read_text())
     assert {f["target"]: f["flags"] for f in summary["files"]}["plate/zz"] == list(flagged.flags)
+
+
+def test_flags_and_quality_are_columns_of_the_table(folder, start, discs):
+    tiny = discs((80, 90), 2, spacing=8)
+    (folder / "plate" / "zz.png").write_bytes(imagecodecs.png_encode(tiny))
+    (folder / "plate" / "zzz.tif").write_bytes(b"II*\0broken")
+    outcome = start()
+    with (folder.parent / "out" / "images.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert "too few pixels per cell" in rows["plate/zz"]["flags"].split("; ")
+    for record in outcome.records:
+        assert rows[record.target]["flags"] == "; ".join(record.flags)
+        for name, value in record.quality.items():
+            written = rows[record.target][f"quality_{name}"]
+            assert written == "" if value is None else float(written) == pytest.approx(value)
+    assert rows["plate/zzz"]["status"] == "failed"
+    assert rows["plate/zzz"]["quality_cell_diameter"] == ""
 
 
 class Killed(BaseException):

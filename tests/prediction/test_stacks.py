@@ -4,8 +4,12 @@ import tifffile
 
 from cellrim.core.image import image_from_array
 from cellrim.core.stack import Calibration, Stack
-from cellrim.errors import InputError
+from cellrim.errors import ImageReadError, InputError, OutputError, UsageError
+from cellrim.io.exports import FORMATS
+from cellrim.io.exports.planes import remove_planes
+from cellrim.io.images import open_stack
 from cellrim.io.tracking import TRACKS_NAME
+from cellrim.measure.columns import STACK_COLUMNS
 from cellrim.measure.tracks import LinkOptions
 from cellrim.prediction.result import Result
 from cellrim.prediction.stacks import common_diameter, pick_channels, segment_stack
@@ -54,6 +58,106 @@ def test_labels_keep_the_axes_and_the_sizes(volume, tmp_path):
             assert text in tiff.ome_metadata
 
 
+def save_all(result, folder):
+    paths = {kind: folder / f"a b{known.ending}" for kind, known in FORMATS.items()}
+    written = result.save(list(FORMATS), paths, planes=folder / "a b_planes", name="a b")
+    return [path.relative_to(folder).as_posix() for path in written]
+
+
+def no_shape(name):
+    return (12, 40)
+
+
+@pytest.mark.parametrize("axes", ["TZ", "ZT"])
+def test_every_format_holds_every_plane(volume, tmp_path, axes):
+    pytest.importorskip("zarr")
+    stored = volume if axes == "TZ" else np.ascontiguousarray(volume.swapaxes(0, 1))
+    with segment_stack(_stack(stored, axes), _segment, diameter=5) as result:
+        written = save_all(result, tmp_path)
+    assert {name.split("/")[0] for name in written} == {p.name for p in tmp_path.iterdir()}
+    assert all((tmp_path / name).exists() for name in written)
+    planes = {f"a b_t{t:03d}_z{z:03d}": volume[t, z] for t, z in np.ndindex(2, 3)}
+    single = {"rois", "geojson", "outlines", "cellpose"}
+    assert {p.name for p in (tmp_path / "a b_planes").iterdir()} == {
+        f"{name}{FORMATS[kind].ending}" for name in planes for kind in single
+    }
+    for kind in single:
+        for name, labels in planes.items():
+            path = tmp_path / "a b_planes" / f"{name}{FORMATS[kind].ending}"
+            [found] = FORMATS[kind].read(path, no_shape)
+            assert found.name == name
+            np.testing.assert_array_equal(found.labels, labels)
+    for kind in ("coco", "rle"):
+        path = tmp_path / f"a b{FORMATS[kind].ending}"
+        found = {cells.name: cells.labels for cells in FORMATS[kind].read(path, no_shape)}
+        assert set(found) == set(planes)
+        for name, labels in planes.items():
+            np.testing.assert_array_equal(found[name], labels)
+    for name in ("a b_labels.tif", "a b_labels.ome.tif"):
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / name), stored)
+
+
+def test_ome_zarr_of_a_stack_has_its_axes_and_steps(volume, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    turned = np.ascontiguousarray(volume.swapaxes(0, 1))
+    with segment_stack(_stack(turned, "ZT"), _segment, diameter=5) as result:
+        save_all(result, tmp_path)
+    path = tmp_path / "a b_labels.ome.zarr"
+    np.testing.assert_array_equal(zarr.open(path / "labels" / "cells", mode="r")["0"], volume)
+    with open_stack(path) as image, open_stack(path / "labels" / "cells") as labels:
+        for found in (image, labels):
+            assert (found.axes, found.lengths) == ("TZ", (2, 3))
+            assert found.calibration == Calibration(0.5, 2.0, 60.0)
+        for index in image.indices():
+            expected = volume[index.t, index.z]
+            np.testing.assert_array_equal(image.read(index).pixels[..., 0], expected)
+            np.testing.assert_array_equal(labels.read(index).pixels[..., 0], expected)
+
+
+@pytest.mark.parametrize("kind", ["labels", "ome-tiff", "ome-zarr"])
+def test_a_label_stack_is_read_plane_by_plane(volume, tmp_path, kind):
+    pytest.importorskip("zarr")
+    known = FORMATS[kind]
+    path = tmp_path / f"a b{known.ending}"
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        result.save([kind], {kind: path}, planes=tmp_path / "none", name="a b")
+    found = list(known.read(path, no_shape))
+    assert [cells.name for cells in found] == [
+        f"a b_t{t:03d}_z{z:03d}" for t, z in np.ndindex(2, 3)
+    ]
+    for cells, labels in zip(found, volume.reshape(-1, 12, 40), strict=True):
+        np.testing.assert_array_equal(cells.labels, labels)
+        assert cells.labels.dtype == np.int32
+        assert kind == "labels" or cells.pixel_size == 0.5
+    tifffile.imwrite(tmp_path / "c.tif", volume[0], imagej=True, metadata={"axes": "CYX"})
+    with pytest.raises(ImageReadError, match="as a label image"):
+        list(FORMATS["labels"].read(tmp_path / "c.tif", no_shape))
+
+
+def test_the_table_of_a_plane_follows_the_ids_of_the_tracks(volume):
+    movie = volume[:, 2][::-1]  # five cells, then the first two of them
+    with segment_stack(_stack(movie, "T"), _segment, diameter=5, track=LinkOptions()) as result:
+        first, second = result.cell_sets("a")
+        assert (first.name, second.name) == ("a_t000", "a_t001")
+        for cells in (first, second):
+            columns = cells.measure()
+            assert "t" not in columns
+            assert columns["id"].tolist() == np.unique(cells.labels[cells.labels > 0]).tolist()
+
+
+def test_a_folder_with_other_files_is_not_replaced(volume, tmp_path):
+    mine = tmp_path / "a b_planes" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        with pytest.raises(OutputError, match="other files"):
+            result.save(["rois"], {"rois": tmp_path / "x"}, planes=mine.parent, name="a b")
+        with pytest.raises(UsageError, match="a format, one of"):
+            result.save(["doc"], {}, planes=mine.parent, name="a b")
+    remove_planes(mine.parent)
+    assert mine.read_text() == "mine"
+
+
 def test_more_than_65535_ids_are_stored_whole(tmp_path):
     labels = np.arange(2 * 300 * 300).reshape(2, 300, 300).astype(np.float32)
 
@@ -77,6 +181,28 @@ def test_the_table_says_where_each_cell_is(volume):
     with segment_stack(_stack(volume[:, 1], "T"), _segment, diameter=5) as result:
         assert "z" not in result.columns
         assert "track" not in result.columns
+
+
+def test_the_columns_of_a_stack_are_in_the_dictionary(volume):
+    with segment_stack(_stack(volume[:, 1], "T"), _segment, diameter=5) as result:
+        plain = list(result.columns)
+    with segment_stack(
+        _stack(volume[:, 1], "T"), _segment, diameter=5, track=LinkOptions()
+    ) as result:
+        further = [name for name in result.columns if name not in plain]
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        places = list(result.columns)[:2]
+    assert [*places, *further] == [column.name for column in STACK_COLUMNS]
+
+
+def test_the_summary_of_a_stack(volume):
+    with segment_stack(_stack(volume, "TZ"), _segment, diameter=5) as result:
+        summary = result.summary
+    assert (summary["planes"], summary["cells"]) == (6, 15)
+    assert (summary["height"], summary["width"]) == (12, 40)
+    assert summary["confluence"] == pytest.approx((volume > 0).mean())
+    assert summary["cells_per_megapixel"] == pytest.approx(15 / volume.size * 1e6)
+    assert summary["median_area"] == 30  # of the planes with cells
 
 
 def test_one_diameter_for_all_planes(volume):

@@ -38,10 +38,11 @@ def measure(
     images, TABLE_images.csv; docs/measurements.md explains the columns.
     Exit code 0: all measured, 1: some could not be, 2: bad usage, nothing was done.
     """
+    from cellrim.io.sources import check_pixel_size
     from cellrim.prediction.measured import check_table, find_measurements, measure_files
 
-    if pixel_size is not None and not 0 < pixel_size < float("inf"):
-        raise UsageError(f"Expected a pixel size above 0 micrometres, but got {pixel_size}.")
+    if pixel_size is not None:
+        check_pixel_size(pixel_size)
     try:
         check_table(out)
     except MissingExtraError as error:

@@ -92,6 +92,12 @@ def segment(
             metavar="TZCYX", help="Axes of the file where it does not name them, slowest first."
         ),
     ] = None,
+    scene: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|N|all", help="Which image of files that hold several, or each of them."
+        ),
+    ] = None,
     project: Annotated[
         str | None, typer.Option(metavar="max", help="Segment the projection of the slices.")
     ] = None,
@@ -167,6 +173,7 @@ def segment(
             parquet=parquet,
             min_confidence=min_confidence,
             axes=axes,
+            scene=scene,
             project=cast("Projection | None", project),  # checked by Request
             track=track,
             pixel_size=parse_pixel_size(pixel_size),
@@ -283,7 +290,7 @@ def _plan(
     if is_label_file(out) and (out.suffix == ".zarr" or not out.is_dir()):
         single = plan_single(inputs, out, load=load, request=request, existing=existing)
         return single, Team(load=load)
-    jobs = find_jobs(inputs, out, paired=request.target == "both")
+    jobs = find_jobs(inputs, out, paired=request.target == "both", scene=request.scene)
     plan = plan_run(jobs, out, segmenter=load(), request=request, existing=existing)
     return plan, Team(load=load, resume=existing == "resume")
 

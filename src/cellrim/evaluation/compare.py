@@ -265,8 +265,10 @@ def _dataset_truth(truth: Path, *, layout: str | None, part: Part) -> tuple[Refe
         listing = open_dataset(truth, layout)
     except CellrimError as error:
         raise UsageError(str(error)) from error
-    sides = split(listing.samples)
-    samples = {"all": listing.samples, "train": sides[0], "validation": sides[1]}[part]
+    # Split as training does: an image without annotation has no say in what is held back.
+    annotated = tuple(s for s in listing.samples if s.read_truth is not None)
+    sides = split(annotated)
+    samples = {"all": annotated, "train": sides[0], "validation": sides[1]}[part]
     references = references_in_dataset(truth, samples)
     if not references:
         raise UsageError(f"Expected annotated images in {truth} ({part}): none found.")

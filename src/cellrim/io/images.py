@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,10 @@ from cellrim.errors import CellrimError, ImageReadError
 from cellrim.io.bitmaps import is_bitmap
 from cellrim.io.files import first_bytes, is_jpeg, is_png, is_tiff, read_bytes
 from cellrim.io.pictures import picture_source
-from cellrim.io.sources import Source, describe_axes, to_yxc
-from cellrim.io.tiffs import open_tiff, single_series, tiff_source
-from cellrim.io.vendors import VENDOR_SUFFIXES, vendor_source
-from cellrim.io.zarrs import is_zarr, zarr_source
+from cellrim.io.sources import ONE_SCENE, Scene, Source, describe_axes, to_yxc
+from cellrim.io.tiffs import open_tiff, single_series, tiff_scenes, tiff_source
+from cellrim.io.vendors import VENDOR_SUFFIXES, vendor_scenes, vendor_source
+from cellrim.io.zarrs import is_zarr, zarr_scenes, zarr_source
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -42,6 +42,7 @@ __all__ = [
     "open_tiff",
     "read_bytes",
     "read_image",
+    "scene_names",
     "single_series",
 ]
 
@@ -55,6 +56,16 @@ PixelSize = float | Literal["read", "none"]
 """A pixel size in micrometres, or whether to read the file's."""
 
 
+class Opens(Protocol):
+    """Opens one image of a file."""
+
+    def __call__(
+        self, path: Path, *, axes: str | None, scene: Scene | None, calibrated: bool
+    ) -> Source:
+        """Open it with the axes asked for, or the file's; calibrated as the file says, or not."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """One file format.
@@ -66,41 +77,51 @@ class Reader:
     knows
         Whether the reader is for a path whose first bytes (empty of a folder) are these.
     open
-        Opens it: path, axes asked for, whether to read the calibration.
+        Opens one image in it.
+    scenes
+        Names of the images in it.
     """
 
     name: str
     knows: Callable[[Path, bytes], bool]
-    open: Callable[[Path, str | None, bool], Source]
+    open: Opens
+    scenes: Callable[[Path], tuple[str, ...]] = lambda _: ONE_SCENE
 
 
 READERS = (
     Reader(
         "OME-Zarr",
         lambda path, _: is_zarr(path) or (path.is_dir() and path.suffix.lower() == ".zarr"),
-        lambda path, axes, calibrated: zarr_source(path, axes=axes, calibrated=calibrated),
+        zarr_source,
+        zarr_scenes,
     ),
     Reader(
         "TIFF",
         lambda _, data: is_tiff(data),
-        lambda path, axes, calibrated: tiff_source(path, axes=axes, calibrated=calibrated),
+        tiff_source,
+        tiff_scenes,
     ),
     Reader(
         "PNG, JPEG or BMP",
         lambda _, data: is_png(data) or is_jpeg(data) or is_bitmap(data),
-        lambda path, axes, _: picture_source(path, axes=axes),
+        picture_source,
     ),
     Reader(
         "CZI, ND2, LIF, OIB or OIF",
         lambda path, _: path.suffix.lower() in VENDOR_SUFFIXES,
-        lambda path, axes, calibrated: vendor_source(path, axes=axes, calibrated=calibrated),
+        vendor_source,
+        vendor_scenes,
     ),
 )
 """Every format, the first that knows a file reads it."""
 
 
 def read_image(
-    path: str | Path, *, axes: str | None = None, pixel_size: PixelSize = "read"
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    pixel_size: PixelSize = "read",
+    scene: Scene | None = None,
 ) -> Image:
     """Read one plane of a microscope image.
 
@@ -112,6 +133,8 @@ def read_image(
         Axes in the place of those of the file, such as ``CYX``; needed where it names none.
     pixel_size
         In micrometres; else ``read`` that of the file, or leave it open with ``none``.
+    scene
+        Which image of a file that holds several, by its name or its number counted from 0.
 
     Returns
     -------
@@ -125,7 +148,7 @@ def read_image(
     ImageReadError
         If the file is missing, empty, broken, of another form, or holds more than one plane.
     """
-    with open_stack(path, axes=axes, pixel_size=pixel_size) as stack:
+    with open_stack(path, axes=axes, pixel_size=pixel_size, scene=scene) as stack:
         if len(stack) != 1:
             sizes = describe_axes(stack.axes + "YX", (*stack.lengths, *stack.shape))
             raise ImageReadError(
@@ -137,13 +160,17 @@ def read_image(
 
 @contextmanager
 def open_stack(
-    path: str | Path, *, axes: str | None = None, pixel_size: PixelSize = "read"
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    pixel_size: PixelSize = "read",
+    scene: Scene | None = None,
 ) -> Iterator[Stack]:
     """Open a microscope image of any number of planes, to read a plane at a time.
 
     Parameters
     ----------
-    path, axes, pixel_size
+    path, axes, pixel_size, scene
         As for :func:`read_image`.
 
     Yields
@@ -156,12 +183,12 @@ def open_stack(
     ------
     ImageReadError
         If the file is missing, empty, broken or of another form, if nothing says what its axes
-        are, or, when a plane is read, if the plane is broken.
+        are or which of several images is meant, or, when a plane is read, if the plane is broken.
     MissingExtraError
         If its format needs an extra that is not installed.
     """
     path = Path(path)
-    source = _opened(path, axes, pixel_size)
+    source = _opened(path, axes, scene, calibrated=pixel_size == "read")
     try:
         yield _stack(path, source, pixel_size)
     finally:
@@ -183,7 +210,31 @@ def _equal(a: NDArray[Any], b: NDArray[Any]) -> bool:
     return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 
-def _opened(path: Path, axes: str | None, pixel_size: PixelSize) -> Source:
+def scene_names(path: str | Path) -> tuple[str, ...]:
+    """Names of the images in a file: its scenes, series or positions.
+
+    Returns
+    -------
+    tuple of str
+        At least one; names may be empty or alike.
+
+    Raises
+    ------
+    ImageReadError
+        If the file is missing, empty, broken or of another form.
+    MissingExtraError
+        If its format needs an extra that is not installed.
+    """
+    path = Path(path)
+    try:
+        return _reader_of(path).scenes(path)
+    except CellrimError:
+        raise
+    except Exception as error:  # decoders raise many types on broken files
+        raise _broken(path, error) from error
+
+
+def _reader_of(path: Path) -> Reader:
     data = b"" if path.is_dir() else first_bytes(path)
     reader = next((r for r in READERS if r.knows(path, data)), None)
     if reader is None:
@@ -192,8 +243,13 @@ def _opened(path: Path, axes: str | None, pixel_size: PixelSize) -> Source:
         raise ImageReadError(
             f"Cannot read {path}: expected an image ({names}), but {found}. Export it as TIFF."
         )
+    return reader
+
+
+def _opened(path: Path, axes: str | None, scene: Scene | None, *, calibrated: bool) -> Source:
+    reader = _reader_of(path)
     try:
-        source = reader.open(path, axes, pixel_size == "read")
+        source = reader.open(path, axes=axes, scene=scene, calibrated=calibrated)
     except CellrimError:
         raise
     except Exception as error:  # decoders raise many types on broken files

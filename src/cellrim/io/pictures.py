@@ -10,10 +10,16 @@ from numpy.typing import NDArray
 
 from cellrim.io.bitmaps import decode_bitmap
 from cellrim.io.files import is_jpeg, is_png, read_bytes
-from cellrim.io.sources import Source, array_source, asked_axes
+from cellrim.io.sources import ONE_SCENE, Scene, Source, array_source, asked_axes, pick_scene
 
 
-def picture_source(path: Path, *, axes: str | None = None) -> Source:
+def picture_source(
+    path: Path,
+    *,
+    axes: str | None = None,
+    scene: Scene | None = None,
+    calibrated: bool = True,  # noqa: ARG001 - as every reader
+) -> Source:
     """Read a PNG, JPEG, BMP or DIB file.
 
     Parameters
@@ -22,16 +28,20 @@ def picture_source(path: Path, *, axes: str | None = None) -> Source:
         The file.
     axes
         Axes in place of ``YX`` or ``YXS``.
+    scene
+        Which image, as for :func:`~cellrim.io.sources.pick_scene`: such a file holds but one.
+    calibrated
+        Without effect: such files say no size.
 
     Raises
     ------
     ImageReadError
-        If the axes do not fit.
+        If the axes do not fit, or there is no such scene.
     ValueError
         If the file is broken; decoders raise other types too.
     """
-    data = read_bytes(path)
-    pixels = _decode(data)
+    pick_scene(path, ONE_SCENE, scene)
+    pixels = _decode(read_bytes(path))
     own = "YX" if pixels.ndim == 2 else "YXS"
     if axes is not None:
         own, _ = asked_axes(path, axes, own, pixels.shape)

@@ -18,6 +18,7 @@ from cellrim.errors import ImageReadError
 from cellrim.io.images import open_stack, open_tiff, single_series
 from cellrim.io.sources import to_yxc
 from cellrim.io.tiffs import has_colours, kept_samples, turned, with_colours
+from cellrim.io.zarrs import require_zarr, zarr_source
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -224,3 +225,38 @@ def _paste(into: NDArray[Any], piece: NDArray[Any], at: tuple[int, int]) -> None
         target.append(slice(begin, max(begin, end)))
         source.append(slice(begin - start, max(begin, end) - start))
     into[tuple(target)] = piece[tuple(source)]
+
+
+class ZarrRegions:
+    """The full resolution of an OME-Zarr image of one plane.
+
+    Raises
+    ------
+    ImageReadError
+        If it is no zarr, has no multiscale metadata, or more than one plane.
+    MissingExtraError
+        If zarr is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        zarr = require_zarr()
+        self.path = path
+        with open_stack(path) as stack:
+            self.shape = one_plane(path, stack)
+            self.channels = stack.channels
+            self.pixel_size = stack.calibration.pixel_size
+        self._axes = zarr_source(path).axes.lower()
+        node = zarr.open(store=path, mode="r")
+        while "multiscales" not in (about := dict(node.attrs).get("ome", dict(node.attrs))):
+            node = node["0"]  # bioformats2raw's folder around the one image
+        self._array: Any = node[about["multiscales"][0]["datasets"][0]["path"]]
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return the pixels of some rows and columns, axes ``YXC``."""
+        part = {"y": rows, "x": columns, "c": slice(None)}
+        try:
+            values = np.asarray(self._array[tuple(part.get(axis, 0) for axis in self._axes)])
+        except Exception as error:  # a broken chunk raises many types
+            raise ImageReadError(unreadable(self.path, rows, columns, error)) from error
+        left = "".join(axis for axis in self._axes if axis in part)
+        return image_from_array(to_yxc(values, left.upper()), axes="YXC").pixels

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from cellrim.errors import ImageReadError
 from cellrim.io.images import is_tiff, is_zarr, open_stack, read_image
-from cellrim.io.ngff import ZarrRegions
-from cellrim.io.region_readers import ArrayRegions, RegionImage, TiffRegions
+from cellrim.io.region_readers import ArrayRegions, RegionImage, TiffRegions, ZarrRegions
 
 
 def open_regions(path: Path) -> RegionImage:

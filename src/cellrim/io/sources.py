@@ -23,6 +23,14 @@ from cellrim.errors import ImageReadError, UsageError
 AXES = "TCZYXS"
 """Letters of axes, as OME writes them: time, channel, depth, rows, columns, RGB samples."""
 
+Scene = int | str
+"""Which image of a file that holds several: its number from 0, or its name."""
+
+ONE_SCENE = ("",)
+"""Names of the images in a file that can hold but one."""
+
+_SCENES_SHOWN = 12
+
 # Micrometres per pixel that a light microscope, and an electron microscope, can have.
 SMALLEST_PIXEL, LARGEST_PIXEL = 1e-4, 1e3
 
@@ -89,6 +97,62 @@ class Source:
     def length(self, axis: str) -> int:
         """Length along an axis; 1 where there is none."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+
+def pick_scene(path: Path, names: Sequence[str], wanted: Scene | None) -> int:
+    """Tell which of the images in a file is meant: its scenes, series or positions.
+
+    Parameters
+    ----------
+    path
+        For messages.
+    names
+        Of the images, in their order.
+    wanted
+        A number counted from 0 or a name; text that is no name may be a number too.
+
+    Returns
+    -------
+    int
+        Its number.
+
+    Raises
+    ------
+    ImageReadError
+        If there are several and none is wanted, or there is none such.
+
+    Examples
+    --------
+    >>> pick_scene(Path("a.lif"), ["Position 1", "Position 2"], "Position 2")
+    1
+    """
+    if wanted is None:
+        if len(names) == 1:
+            return 0
+        raise ImageReadError(
+            f"Cannot read {path}: expected one image, but it holds {len(names)}: "
+            f"{_listed(names)}. Choose one by name or number with --scene, or --scene all for each "
+            "(cellrim segment), or save the one to use as a file of its own."
+        )
+    number = wanted if isinstance(wanted, int) else _numbered(names, wanted)
+    if not 0 <= number < len(names):
+        raise ImageReadError(
+            f"Cannot read {path}: expected a scene it holds, which are {_listed(names)}, but got "
+            f"{wanted!r}."
+        )
+    return number
+
+
+def _numbered(names: Sequence[str], wanted: str) -> int:
+    if names.count(wanted) == 1:
+        return names.index(wanted)
+    return int(wanted) if wanted.isascii() and wanted.isdecimal() else -1
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Numbers and names, the first few of many."""
+    more = ", ..." if len(names) > _SCENES_SHOWN else ""
+    return ", ".join(f"{n} {name}".rstrip() for n, name in enumerate(names[:_SCENES_SHOWN])) + more
 
 
 def array_source(pixels: NDArray[Any], axes: str) -> Source:

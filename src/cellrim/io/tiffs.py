@@ -6,7 +6,6 @@ of all data is checked when the file is opened.
 
 from __future__ import annotations
 
-import itertools
 import math
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,12 +19,14 @@ from numpy.typing import NDArray
 from cellrim.core.stack import Calibration, Index
 from cellrim.errors import ImageReadError
 from cellrim.io.sources import (
+    Scene,
     Source,
     ambiguous,
     are_axes,
     asked_axes,
     describe_axes,
     micrometres,
+    pick_scene,
     plane_of,
     positive,
     seconds,
@@ -39,7 +40,9 @@ _UNCOMPRESSED = 1
 _PALETTE = 3
 
 
-def tiff_source(path: Path, *, axes: str | None = None, calibrated: bool = True) -> Source:
+def tiff_source(
+    path: Path, *, axes: str | None = None, scene: Scene | None = None, calibrated: bool = True
+) -> Source:
     """Open a TIFF file.
 
     Parameters
@@ -49,6 +52,8 @@ def tiff_source(path: Path, *, axes: str | None = None, calibrated: bool = True)
     axes
         Axes in the place of those that the metadata name; see
         :func:`~cellrim.io.sources.asked_axes`.
+    scene
+        Which image, as for :func:`~cellrim.io.sources.pick_scene`.
     calibrated
         Whether to read pixel size and steps.
 
@@ -64,14 +69,15 @@ def tiff_source(path: Path, *, axes: str | None = None, calibrated: bool = True)
     """
     tiff = open_tiff(path)
     try:
-        series = single_series(path, tiff)
-        pages = _Pages(path, tiff, series, axes)
+        number = pick_scene(path, _names(tiff), scene)
+        pages = _Pages(path, tiff, tiff.series[number], axes)
+        about = _ome_pixels(tiff, number) if tiff.is_ome else None
         return Source(
             pages.axes,
             pages.shape,
             read=pages.read,
-            channels=_channels(tiff, pages),
-            calibration=_calibration(path, tiff) if calibrated else Calibration(),
+            channels=_channels(tiff, pages, about),
+            calibration=_calibration(path, tiff, about) if calibrated else Calibration(),
             close=tiff.close,
         )
     except BaseException:
@@ -112,12 +118,23 @@ def single_series(path: Path, tiff: TiffFile) -> TiffPageSeries:
     ImageReadError
         If there are several images.
     """
-    if len(tiff.series) != 1:
-        raise ImageReadError(
-            f"Cannot read {path}: expected one image, but the TIFF holds {len(tiff.series)} "
-            "separate ones. Save the one to use as a file of its own."
-        )
-    return tiff.series[0]
+    return tiff.series[pick_scene(path, _names(tiff), None)]
+
+
+def tiff_scenes(path: Path) -> tuple[str, ...]:
+    """Names of the images in a TIFF file.
+
+    Raises
+    ------
+    ImageReadError
+        If the structure is broken or data is cut off.
+    """
+    with open_tiff(path) as tiff:
+        return _names(tiff)
+
+
+def _names(tiff: TiffFile) -> tuple[str, ...]:
+    return tuple(str(series.name) for series in tiff.series)
 
 
 class _Pages:
@@ -264,7 +281,8 @@ def _check_counts(path: Path, tiff: TiffFile, series: TiffPageSeries, inner: int
         # ImageJ describes one page of a large stack, and writes the others behind it.
         space = tiff.filehandle.size - series.dataoffset
         there = min(claimed, space * claimed // max(series.nbytes, 1))
-    elif tiff.is_ome:  # a page that the metadata pass over is as wrong as one that is not there
+    elif tiff.is_ome and len(tiff.series) == 1:
+        # A page that the metadata pass over is as wrong as one that is not there.
         there = max(there, len(tiff.pages)) if there == claimed else there
     named = int((tiff.imagej_metadata or {}).get("images", 1))
     if named > series.size // max(_plane_size(series), 1):
@@ -355,14 +373,15 @@ def kept_samples(page: TiffPage) -> list[int] | None:
     ]
 
 
-def _channels(tiff: TiffFile, pages: _Pages) -> tuple[str, ...] | None:
+def _channels(
+    tiff: TiffFile, pages: _Pages, about: ElementTree.Element | None
+) -> tuple[str, ...] | None:
     """Channel names from the metadata, where there is one for each channel."""
     count = math.prod(n for a, n in zip(pages.axes, pages.shape, strict=True) if a in "CS")
     if count == 1 and "C" not in pages.axes:
         return None
     if tiff.is_ome:
-        pixels = _ome_pixels(tiff)
-        channels = [] if pixels is None else _children(pixels, "Channel")
+        channels = [] if about is None else _children(about, "Channel")
         names = [c.get("Name") or "" for c in channels]
     else:
         names = list(_imagej_labels(tiff.imagej_metadata or {}, count))
@@ -381,21 +400,20 @@ def _imagej_labels(metadata: Mapping[str, Any], count: int) -> Iterator[str]:
         yield from labels[:count]
 
 
-def _calibration(path: Path, tiff: TiffFile) -> Calibration:
+def _calibration(path: Path, tiff: TiffFile, about: ElementTree.Element | None) -> Calibration:
     """Read pixel size and steps, where the file says them for certain.
 
     The resolution tags of plain TIFF files are printing resolutions (72 or 96 to the inch) far
     more often than they are sizes, so they do not count.
     """
     if tiff.is_ome:
-        return _ome_calibration(path, tiff)
+        return _ome_calibration(path, about)
     if tiff.imagej_metadata:
         return _imagej_calibration(path, tiff)
     return Calibration()
 
 
-def _ome_calibration(path: Path, tiff: TiffFile) -> Calibration:
-    pixels = _ome_pixels(tiff)
+def _ome_calibration(path: Path, pixels: ElementTree.Element | None) -> Calibration:
     if pixels is None:
         return Calibration()
     y, x, z = (
@@ -426,14 +444,19 @@ def _imagej_calibration(path: Path, tiff: TiffFile) -> Calibration:
     )
 
 
-def _ome_pixels(tiff: TiffFile) -> ElementTree.Element | None:
-    """Return the element of the OME metadata that describes the pixels of the first image."""
+def _ome_pixels(tiff: TiffFile, number: int) -> ElementTree.Element | None:
+    """Return the element of the OME metadata that describes the pixels of an image.
+
+    None where the metadata speak of other images than those in the file.
+    """
     try:
         root = ElementTree.fromstring(tiff.ome_metadata or "")
     except ElementTree.ParseError:
         return None
-    elements = (e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels")
-    return next(itertools.chain(elements, [None]))
+    elements = [e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels"]
+    if len(tiff.series) > 1 and len(elements) != len(tiff.series):
+        return None
+    return elements[number] if elements else None
 
 
 def _children(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:

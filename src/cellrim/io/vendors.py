@@ -11,21 +11,33 @@ from numpy.typing import NDArray
 
 from cellrim.core.stack import Calibration, Index
 from cellrim.errors import ImageReadError, MissingExtraError
-from cellrim.io.sources import Source, are_axes, asked_axes, positive, square_pixel
+from cellrim.io.sources import (
+    Scene,
+    Source,
+    are_axes,
+    asked_axes,
+    pick_scene,
+    positive,
+    square_pixel,
+)
 
 VENDOR_SUFFIXES = (".czi", ".nd2", ".lif", ".oib", ".oif")
 """Suffixes that are searched for in folders; by name, any file that bioio reads can be given."""
 
 
-def vendor_source(path: Path, *, axes: str | None = None, calibrated: bool = True) -> Source:
+def vendor_source(
+    path: Path, *, axes: str | None = None, scene: Scene | None = None, calibrated: bool = True
+) -> Source:
     """Open a file with the bioio reader that knows its suffix.
 
     Parameters
     ----------
     path
-        The file. It must hold one scene (position, series).
+        The file.
     axes
         Axes in the place of those that the reader names.
+    scene
+        Which image (scene, position, series), as for :func:`~cellrim.io.sources.pick_scene`.
     calibrated
         Whether to read pixel size and steps.
 
@@ -34,34 +46,48 @@ def vendor_source(path: Path, *, axes: str | None = None, calibrated: bool = Tru
     MissingExtraError
         If bioio or the reader of this format is not installed.
     ImageReadError
-        If the file holds several scenes.
+        If the file holds several scenes and none is chosen.
     """
+    return bioio_source(path, _reader(path), axes=axes, scene=scene, calibrated=calibrated)
+
+
+def vendor_scenes(path: Path) -> tuple[str, ...]:
+    """Names of the scenes of a file.
+
+    Raises
+    ------
+    MissingExtraError
+        If bioio or the reader of this format is not installed.
+    """
+    return tuple(str(name) for name in _reader(path).scenes)
+
+
+def _reader(path: Path) -> Any:
     try:
         from bioio import BioImage
         from bioio_base.exceptions import UnsupportedFileFormatError
     except ImportError as error:
         raise MissingExtraError(f"Reading {path.suffix} files", "formats") from error
     try:
-        image = BioImage(path)
+        return BioImage(path).reader
     except UnsupportedFileFormatError as error:
         raise ImageReadError(
             f"Cannot read {path}: no reader for {path.suffix} files is installed, or it does not "
             f"know this one ({_first_line(error)}). Install the readers with "
             "pip install 'cellrim[formats]', or export the image as OME-TIFF."
         ) from error
-    return bioio_source(path, image.reader, axes=axes, calibrated=calibrated)
 
 
 def bioio_source(
-    path: Path, reader: Any, *, axes: str | None = None, calibrated: bool = True
+    path: Path,
+    reader: Any,
+    *,
+    axes: str | None = None,
+    scene: Scene | None = None,
+    calibrated: bool = True,
 ) -> Source:
     """Turn an open bioio reader into a source; the other arguments are :func:`vendor_source`'s."""
-    if len(reader.scenes) != 1:
-        names = ", ".join(str(name) for name in reader.scenes[:8])
-        raise ImageReadError(
-            f"Cannot read {path}: expected one image, but it holds {len(reader.scenes)} scenes "
-            f"({names}). Export the one to use as OME-TIFF."
-        )
+    reader.set_scene(pick_scene(path, [str(name) for name in reader.scenes], scene))
     lazy = reader.dask_data
     own, shape = str(reader.dims.order), tuple(int(n) for n in lazy.shape)
     if axes is not None:

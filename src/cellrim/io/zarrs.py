@@ -9,10 +9,13 @@ from typing import Any
 from cellrim.core.stack import Calibration
 from cellrim.errors import ImageReadError, MissingExtraError
 from cellrim.io.sources import (
+    ONE_SCENE,
+    Scene,
     Source,
     are_axes,
     asked_axes,
     micrometres,
+    pick_scene,
     plane_of,
     positive,
     seconds,
@@ -31,7 +34,22 @@ def is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in MARKERS)
 
 
-def zarr_source(path: Path, *, axes: str | None = None, calibrated: bool = True) -> Source:
+def zarr_scenes(path: Path) -> tuple[str, ...]:
+    """Names of the images in an OME-Zarr folder: several where bioformats2raw wrote it.
+
+    Raises
+    ------
+    MissingExtraError
+        If zarr is not installed.
+    """
+    zarr = require_zarr()
+    node = zarr.open(path, mode="r")
+    return ONE_SCENE if isinstance(node, zarr.Array) else _scenes(node) or ONE_SCENE
+
+
+def zarr_source(
+    path: Path, *, axes: str | None = None, scene: Scene | None = None, calibrated: bool = True
+) -> Source:
     """Open an OME-Zarr image.
 
     Parameters
@@ -40,6 +58,8 @@ def zarr_source(path: Path, *, axes: str | None = None, calibrated: bool = True)
         The folder of the image: the group with the ``multiscales`` metadata.
     axes
         Axes in the place of those that the metadata name.
+    scene
+        Which image, as for :func:`~cellrim.io.sources.pick_scene`.
     calibrated
         Whether to read pixel size and steps.
 
@@ -60,10 +80,12 @@ def zarr_source(path: Path, *, axes: str | None = None, calibrated: bool = True)
     metadata = _metadata(node.attrs.asdict())
     multiscales = metadata.get("multiscales")
     if not multiscales:
-        children = sorted(name for name, _ in node.groups())
-        if metadata.get("bioformats2raw.layout") is not None and "0" in children:
-            return _only_image(path, children, axes=axes, calibrated=calibrated)
-        raise ImageReadError(_no_image(path, metadata, children))
+        scenes = _scenes(node)
+        if scenes:
+            one = path / scenes[pick_scene(path, scenes, scene)]
+            return zarr_source(one, axes=axes, calibrated=calibrated)
+        raise ImageReadError(_no_image(path, metadata, sorted(name for name, _ in node.groups())))
+    pick_scene(path, ONE_SCENE, scene)
     image = multiscales[0]
     levels = image.get("datasets") or [{}]
     array = node.get(levels[0].get("path", ""))
@@ -92,16 +114,12 @@ def _metadata(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return inner
 
 
-def _only_image(
-    path: Path, children: Sequence[str], *, axes: str | None, calibrated: bool
-) -> Source:
-    images = [name for name in children if name.isdecimal()]
-    if len(images) > 1:
-        raise ImageReadError(
-            f"Cannot read {path}: expected one image, but it holds {len(images)}. Name one: "
-            f"{', '.join(str(path / name) for name in images[:5])}."
-        )
-    return zarr_source(path / images[0], axes=axes, calibrated=calibrated)
+def _scenes(node: Any) -> tuple[str, ...]:
+    """Names of the images below a group that bioformats2raw wrote; none of any other."""
+    metadata = _metadata(node.attrs.asdict())
+    if metadata.get("bioformats2raw.layout") is None or metadata.get("multiscales"):
+        return ()
+    return tuple(sorted((n for n, _ in node.groups() if n.isdecimal()), key=int))
 
 
 def _no_image(path: Path, metadata: Mapping[str, Any], children: Sequence[str]) -> str:

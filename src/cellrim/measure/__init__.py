@@ -2,7 +2,7 @@
 
 from cellrim.measure.cells import CellTable, measure_cells
 from cellrim.measure.quality import Quality, flags, measure_quality, sentences
-from cellrim.measure.summary import summarise
+from cellrim.measure.summary import summarise, summarise_stack
 
 __all__ = [
     "CellTable",
@@ -12,4 +12,5 @@ __all__ = [
     "measure_quality",
     "sentences",
     "summarise",
+    "summarise_stack",
 ]

@@ -17,7 +17,8 @@ class Column:
     name
         As in the header; ``<channel>`` stands for a channel's name.
     unit
-        ``px``, ``px²``, ``µm``, ``µm²``, ``°``, ``intensity`` (as the file stores it), or empty.
+        ``px``, ``px²``, ``µm``, ``µm²``, ``°``, ``cell diameters``, ``intensity`` (as the file
+        stores it), or empty.
     meaning
         One sentence.
     given
@@ -132,16 +133,62 @@ PAIRED_COLUMNS = (
 )
 """Columns that follow these where cells and nuclei were found in one run."""
 
+STACK_COLUMNS = (
+    Column("t", "", "Which time, counted from 0.", "several times"),
+    Column("z", "", "Which slice, counted from 0.", "several slices"),
+    Column("track", "", "Number of the cell's track, which is its id too.", "--track"),
+    Column("parent", "", "Track that divided into this one, or 0.", "--track"),
+)
+"""Further columns of the cells of a stack: the first two in front, the others behind."""
+
 RUN_COLUMNS = (Column("image", "", "Which image: path of its results below the output folder."),)
 """Columns that the table of all cells of a run has in front of those."""
+
+QUALITY_COLUMNS = (
+    Column(
+        "quality_blur",
+        "cell diameters",
+        "Width (sigma) of the blur of the sharpest edges; empty without cells.",
+    ),
+    Column(
+        "quality_saturated",
+        "",
+        "Share of the pixels in cells at an end of the range where values pile up, 0..1.",
+    ),
+    Column(
+        "quality_unevenness",
+        "",
+        "Difference of the background across the image over the contrast; empty where too little "
+        "background is seen.",
+    ),
+    Column(
+        "quality_cell_diameter",
+        "px",
+        "Median diameter of the cells, on which the flag for too few pixels rests.",
+    ),
+    Column(
+        "quality_certainty",
+        "",
+        "How sure the network is of all that it takes for cells, 0..1.",
+        _CONFIDENT,
+    ),
+)
+"""The numbers of :class:`cellrim.measure.quality.Quality`, ``quality_`` in front of each name."""
 
 IMAGE_COLUMNS = (
     *RUN_COLUMNS,
     Column("source", "", "The image file."),
     Column("status", "", "ok, or failed."),
     Column("error", "", "Why it failed; empty where it did not."),
+    Column("flags", "", "Why the image should be looked at, with semicolons between; else empty."),
     Column("height", "px", "Rows of the image."),
     Column("width", "px", "Columns of the image."),
+    Column(
+        "planes",
+        "",
+        "Number of planes; of several, counts are added up, and any other number is the mean over "
+        "the planes.",
+    ),
     Column("pixel_size_um", "µm", "Edge of a pixel; empty where the file does not say it."),
     Column("cells", "", "Number of cells."),
     Column("cells_at_border", "", "How many of them touch the frame."),
@@ -164,16 +211,18 @@ IMAGE_COLUMNS = (
         "intensity",
         "Median over the cells of their means less the background.",
     ),
+    *QUALITY_COLUMNS,
 )
 """Columns of the table of images of a run, in their order."""
 
 
 ARROW_TYPES = {
-    **dict.fromkeys(("image", "source", "status", "error"), "string"),
+    **dict.fromkeys(("image", "source", "status", "error", "flags"), "string"),
     **dict.fromkeys(("id", "area", "neighbours", "nearest_id"), "int64"),
+    **dict.fromkeys((column.name for column in STACK_COLUMNS), "int64"),
     **dict.fromkeys(("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1"), "int64"),
     **dict.fromkeys(("nucleus_area", "cytoplasm_area", "nuclei"), "int64"),
-    **dict.fromkeys(("height", "width", "cells", "cells_at_border"), "int64"),
+    **dict.fromkeys(("height", "width", "planes", "cells", "cells_at_border"), "int64"),
     "touches_border": "bool",
 }
 """Columns that are no floats, and what they are in Parquet."""

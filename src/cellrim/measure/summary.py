@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from cellrim.core.image import Image
@@ -20,6 +22,11 @@ _MEDIANS = (
     "nearest_distance",
     "confidence",
 )
+
+
+# Of a stack: what is the same in every plane, and what is added up.
+_SHARED = ("height", "width", "pixel_size_um")
+_COUNTS = ("planes", "cells", "cells_at_border")
 
 
 def summarise(table: CellTable, image: Image) -> dict[str, Number]:
@@ -43,6 +50,7 @@ def summarise(table: CellTable, image: Image) -> dict[str, Number]:
     summary: dict[str, Number] = {
         "height": height,
         "width": width,
+        "planes": 1,
         "pixel_size_um": size,
         "cells": count,
         "cells_at_border": int(np.count_nonzero(columns["touches_border"])),
@@ -57,6 +65,32 @@ def summarise(table: CellTable, image: Image) -> dict[str, Number]:
         summary[f"background_{channel}"] = _known(background)
         for name in (f"mean_{channel}", f"corrected_mean_{channel}"):
             summary[f"median_{name}"] = _median(table, name)
+    return summary
+
+
+def summarise_stack(planes: Sequence[Mapping[str, Number]]) -> dict[str, Number]:
+    """Sum the planes of a stack up.
+
+    Parameters
+    ----------
+    planes
+        :func:`summarise` of each; at least one.
+
+    Returns
+    -------
+    dict
+        Counts are added up; of any other number, the mean over the planes where it is known.
+    """
+    summary: dict[str, Number] = {}
+    for name, value in planes[0].items():
+        values = [plane[name] for plane in planes]
+        known = [v for v in values if v is not None]
+        if name in _SHARED:
+            summary[name] = value
+        elif name in _COUNTS:
+            summary[name] = sum(known)
+        else:
+            summary[name] = float(np.mean(known)) if known else None
     return summary
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from cellrim.core.channels import channel_indices
 from cellrim.core.image import Image
 from cellrim.core.stack import Index, Stack
 from cellrim.errors import CellrimError, InputError, UsageError
+from cellrim.io.exports.planes import remove_planes
 from cellrim.io.images import collapse_grey, open_stack
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
 from cellrim.measure import summarise
@@ -34,6 +35,7 @@ from cellrim.prediction.records import (
     finish,
     read_records,
     remove,
+    remove_outputs,
     start_lines,
 )
 from cellrim.prediction.report import append_kept, keep, start_kept, write_report
@@ -42,7 +44,7 @@ from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.stacks import StackResult, pick_channels, segment_stack
 from cellrim.prediction.streamed import Team, do_jobs
-from cellrim.prediction.tables import check_formats, check_kinds, remove_tables, write_tables
+from cellrim.prediction.tables import check_formats, remove_tables, write_tables
 from cellrim.prediction.targets import segment_target
 
 _PACKAGES = ("numpy", "scipy", "scikit-image", "tifffile", "imagecodecs", "onnxruntime")
@@ -94,17 +96,22 @@ def plan_run(
     if out.exists() and not out.is_dir():
         raise UsageError(f"Expected a folder for the results, but {out} is a file.")
     check_formats(request.save, parquet=request.parquet)
-    done: dict[str, Record] = {}
     if existing == "refuse":
         _refuse_existing(jobs, out)
-    elif existing == "resume":
-        asked = _request_hash(segmenter, request)
-        before = read_records(out)
-        for job in jobs:
-            record = before.get(job.target.as_posix())
-            if record is not None and _is_done(record, job, out, asked):
-                done[record.target] = record
-    return Plan(tuple(jobs), out, request, segmenter, done)
+        return Plan(tuple(jobs), out, request, segmenter, {})
+    done: dict[str, Record] = {}
+    stale: list[str] = []
+    asked = _request_hash(segmenter, request)
+    before = read_records(out)
+    for job in jobs:
+        record = before.get(job.target.as_posix())
+        if record is None:
+            continue
+        if existing == "resume" and _is_done(record, job, out, asked):
+            done[record.target] = record
+        else:
+            stale += record.outputs
+    return Plan(tuple(jobs), out, request, segmenter, done, stale=tuple(stale))
 
 
 def run(
@@ -138,11 +145,12 @@ def run(
         If the workers are gone.
     """
     begun, clock = datetime.now(UTC), time.perf_counter()
+    left = [job for job in plan.jobs if job.target.as_posix() not in plan.done]
+    _remove_results(left, plan)
     start_lines(plan.out, list(plan.done.values()))
     remove_tables(plan.out)
     start_kept(plan.out, set(plan.done) if plan.request.report else set())
     asked = _request_hash(plan.segmenter, plan.request)
-    left = [job for job in plan.jobs if job.target.as_posix() not in plan.done]
     records = dict(plan.done)
     for record in do_jobs(plan, left, asked, do=_do, team=team or Team()):
         append_record(plan.out, record)
@@ -163,20 +171,14 @@ def run(
 
 def _do(job: Job, plan: Plan, asked: str) -> Record:
     """Segment one image and save its results; whatever goes wrong becomes the record's error."""
-    outputs = job.outputs(plan.out)
     source, target = str(job.source.absolute()), job.target.as_posix()
     seconds: dict[str, float] = {}
     try:
-        for path in outputs.values():  # results of an earlier run would not fit the new ones
-            remove(path)
-        remove_ctc(job.tracks(plan.out))
         fingerprint = fingerprint_of(job.source, asked)
         with _segmented(job, plan, seconds) as result:
             with _Timed(seconds, "save"):
-                _save(result, outputs, plan.request.kinds, name=job.target.name)
+                written = _save(result, job, plan)
                 summary = _summed(result) if "cells" in plan.request.save else {}
-                if plan.request.track and isinstance(result, StackResult):
-                    result.save_tracks(job.tracks(plan.out))
             with _Timed(seconds, "quality"):
                 quality = result.quality
                 kept = None
@@ -190,8 +192,9 @@ def _do(job: Job, plan: Plan, asked: str) -> Record:
     return Record(
         source=source,
         target=target,
+        scene=job.scene,
         status="ok",
-        outputs=tuple(p.relative_to(plan.out).as_posix() for p in _written(job, plan)),
+        outputs=tuple(p.relative_to(plan.out).as_posix() for p in written),
         cells=result.count,
         diameter=round(result.diameter, 3),
         seconds=seconds,
@@ -210,7 +213,9 @@ def _segmented(job: Job, plan: Plan, seconds: dict[str, float]) -> Iterator[Resu
     with ExitStack() as opened:
         with _Timed(seconds, "read"):
             stack = opened.enter_context(
-                open_stack(job.source, axes=asked.axes, pixel_size=asked.pixel_size)
+                open_stack(
+                    job.source, axes=asked.axes, pixel_size=asked.pixel_size, scene=job.scene
+                )
             )
             if asked.project is not None:
                 stack = stack.project(asked.project)
@@ -252,33 +257,34 @@ def _segment_plane(plan: Plan, image: Image, diameter: float | None) -> Result:
     )
 
 
-def _written(job: Job, plan: Plan) -> list[Path]:
-    """Files that a run writes for an image."""
-    outputs = job.outputs(plan.out)
-    tracks = [job.tracks(plan.out) / TRACKS_NAME] if plan.request.track else []
-    return [*(outputs[kind] for kind in plan.request.kinds), *tracks]
-
-
 def _summed(result: Result | StackResult) -> dict[str, float | int | None]:
-    """Numbers of one plane; a stack has no size and no density of its own."""
-    return {} if isinstance(result, StackResult) else summarise(result.cells, result.image)
+    if isinstance(result, StackResult):
+        return result.summary
+    return summarise(result.cells, result.image)
 
 
-def _save(
-    result: Result | StackResult, outputs: Mapping[str, Path], kinds: Sequence[str], *, name: str
-) -> None:
+def _remove_results(jobs: Sequence[Job], plan: Plan) -> None:
+    """Remove results of an earlier run, which would not fit the new ones."""
+    for job in jobs:
+        for path in job.outputs(plan.out).values():
+            remove(path)
+        remove_ctc(job.tracks(plan.out))
+        remove_planes(job.planes(plan.out))
+    remove_outputs(plan.out, plan.stale)
+
+
+def _save(result: Result | StackResult, job: Job, plan: Plan) -> list[Path]:
+    """Write all that is asked for; return what was written."""
+    outputs, kinds, name = job.outputs(plan.out), plan.request.kinds, job.target.name
     if isinstance(result, Result):
         for kind in kinds:
             result.save(kind, outputs[kind], name=name)
-        return
-    writers = {
-        "labels": result.save_labels,
-        "overlay": result.save_overlay,
-        "cells": result.save_cells,
-    }
-    check_kinds(kinds, able=tuple(writers), what="a stack")
-    for kind in kinds:
-        writers[kind](outputs[kind])
+        return [outputs[kind] for kind in kinds]
+    written = result.save(kinds, outputs, planes=job.planes(plan.out), name=name)
+    if plan.request.track:
+        result.save_tracks(job.tracks(plan.out))
+        written.append(job.tracks(plan.out) / TRACKS_NAME)
+    return written
 
 
 class _Timed:
@@ -296,7 +302,8 @@ class _Timed:
 
 def _refuse_existing(jobs: Sequence[Job], out: Path) -> None:
     there = [out / name for name in (RUN_NAME, LINES_NAME)]
-    there += [path for job in jobs for path in (*job.outputs(out).values(), job.tracks(out))]
+    for job in jobs:
+        there += [*job.outputs(out).values(), job.tracks(out), job.planes(out)]
     found = next((path for path in there if path.exists()), None)
     if found is not None:
         raise UsageError(
@@ -334,6 +341,7 @@ def _options(request: Request) -> dict[str, object]:
         "min_confidence": request.min_confidence,
         "axes": request.axes,
         "pixel_size": request.pixel_size,
+        "scene": request.scene,
         "project": request.project,
         "track": request.track,
         "target": request.target,

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from cellrim.errors import UsageError
+from cellrim.errors import CellrimError, UsageError
 from cellrim.io.exports import FORMATS
-from cellrim.io.images import IMAGE_SUFFIXES, STACK_SUFFIXES, is_zarr
+from cellrim.io.images import IMAGE_SUFFIXES, STACK_SUFFIXES, is_zarr, scene_names
+from cellrim.io.sources import Scene
 from cellrim.io.tracking import is_ctc
+from cellrim.prediction.records import read_records
 
 OUTPUT_ENDINGS = {kind: known.ending for kind, known in FORMATS.items()}
 """What a run can save for each image, and how the file's name goes on after the image's stem."""
@@ -22,6 +24,12 @@ DEFAULT_SAVE = ("labels", "overlay", "cells")
 
 TRACKS_ENDING = "_RES"
 """End of the folder of an image's tracks, as the Cell Tracking Challenge names it."""
+
+PLANES_ENDING = "_planes"
+"""End of the folder of a stack's results that are one file for each plane."""
+
+ALL_SCENES = "all"
+"""What is asked for to segment every image of files that hold several."""
 
 _SUFFIXES = IMAGE_SUFFIXES + STACK_SUFFIXES
 _ZARR_SUFFIX = ".zarr"
@@ -50,6 +58,8 @@ class Job:
     paired
         Whether cells and nuclei are asked for, so that the results are those of
         :data:`PAIRED_ENDINGS` too.
+    scene
+        Which image of a file that holds several.
     """
 
     source: Path
@@ -57,20 +67,33 @@ class Job:
     root: Path
     named: bool = False
     paired: bool = False
+    scene: Scene | None = None
 
     def outputs(self, folder: Path) -> dict[str, Path]:
         """Return the path of each kind of result."""
-        base = folder / self.target
         endings = OUTPUT_ENDINGS | (PAIRED_ENDINGS if self.paired else {})
-        return {kind: base.with_name(base.name + end) for kind, end in endings.items()}
+        return {kind: self._beside(folder, end) for kind, end in endings.items()}
 
     def tracks(self, folder: Path) -> Path:
         """Return the folder of the tracks."""
+        return self._beside(folder, TRACKS_ENDING)
+
+    def planes(self, folder: Path) -> Path:
+        """Return the folder of results that are one file for each plane of a stack."""
+        return self._beside(folder, PLANES_ENDING)
+
+    def _beside(self, folder: Path, ending: str) -> Path:
         base = folder / self.target
-        return base.with_name(base.name + TRACKS_ENDING)
+        return base.with_name(base.name + ending)
 
 
-def find_jobs(inputs: Sequence[str | Path], out: Path, *, paired: bool = False) -> tuple[Job, ...]:
+def find_jobs(
+    inputs: Sequence[str | Path],
+    out: Path,
+    *,
+    paired: bool = False,
+    scene: Scene | None = None,
+) -> tuple[Job, ...]:
     """Find the images that are asked for and name their results.
 
     Parameters
@@ -80,9 +103,13 @@ def find_jobs(inputs: Sequence[str | Path], out: Path, *, paired: bool = False) 
         and patterns with ``*``, ``?``, ``[...]`` and ``**``.
     out
         The output folder. Nothing below it is an input, and no file that is a result of another
-        input is one, so that a run can be repeated into the folder of the images.
+        input or of the run before is one, so that a run can be repeated into the folder of the
+        images.
     paired
         Whether cells and nuclei are asked for.
+    scene
+        Which image of files that hold several, or :data:`ALL_SCENES`: each is a job of its own,
+        and ``_s00``, ``_s01`` ... is added to its name.
 
     Returns
     -------
@@ -102,7 +129,7 @@ def find_jobs(inputs: Sequence[str | Path], out: Path, *, paired: bool = False) 
     for given in inputs:
         for job in _expand(given, out):
             jobs.setdefault(job.source.resolve(), replace(job, paired=paired))
-    named = _name(list(jobs.values()))
+    named = [part for job in _name(list(jobs.values())) for part in _scenes(job, scene)]
     kept = _without_results(named, out)
     if not kept:
         raise UsageError(
@@ -203,6 +230,23 @@ def _name(jobs: list[Job]) -> list[Job]:
     return [replace(job, target=PurePath(job.root.resolve().name) / job.target) for job in jobs]
 
 
+def _scenes(job: Job, scene: Scene | None) -> list[Job]:
+    """Return the job with its scene, or one for each scene where all are asked for."""
+    if scene != ALL_SCENES:
+        return [replace(job, scene=scene)]
+    try:
+        count = len(scene_names(job.source))
+    except CellrimError:  # whoever reads the image says what is wrong with it
+        count = 1
+    if count == 1:
+        return [replace(job, scene=0)]
+    digits = max(2, len(str(count - 1)))
+    return [
+        replace(job, scene=n, target=job.target.with_name(f"{job.target.name}_s{n:0{digits}d}"))
+        for n in range(count)
+    ]
+
+
 def _crowded(keys: Iterable[tuple[Path, PurePath]]) -> set[tuple[Path, str]]:
     counts = Counter((root, _folded(target)) for root, target in keys)
     return {key for key, count in counts.items() if count > 1}
@@ -216,6 +260,8 @@ def _folded(target: PurePath) -> str:
 def _without_results(jobs: list[Job], out: Path) -> list[Job]:
     """Leave out files that are results of other inputs, as on a second run into one folder."""
     results = {path.resolve() for job in jobs for path in job.outputs(out).values()}
+    before = read_records(out).values()
+    results |= {(out / output).resolve() for record in before for output in record.outputs}
     kept = []
     for job in jobs:
         if job.source.resolve() not in results:

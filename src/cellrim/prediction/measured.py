@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path, PurePosixPath
 
-from cellrim.core.image import Image
-from cellrim.errors import CellrimError, UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrim.core.labels import Labels
+from cellrim.core.stack import Index, Stack
+from cellrim.errors import CellrimError, InputError, UsageError
 from cellrim.evaluation.pairing import label_files, strip_ending
-from cellrim.io.images import IMAGE_SUFFIXES, read_image
-from cellrim.io.labels import read_labels
+from cellrim.io.exports.plain import read_labels_or_stack
+from cellrim.io.images import IMAGE_SUFFIXES, PixelSize, collapse_grey, open_stack
 from cellrim.io.tables import check_parquet, write_csv
-from cellrim.measure import measure_cells, summarise
-from cellrim.prediction.tables import write_joined, write_rows
+from cellrim.measure import measure_cells, summarise, summarise_stack
+from cellrim.measure.quality import Quality, flags, measure_quality, typical
+from cellrim.measure.summary import Number
+from cellrim.prediction.stacks import joined, placed
+from cellrim.prediction.tables import image_row, write_joined, write_rows
 
 _TABLE_SUFFIXES = (".csv", ".parquet")
 
@@ -158,24 +166,69 @@ def measure_files(
     return tuple(outcomes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What was measured of one plane."""
+
+    columns: dict[str, NDArray[np.generic]]
+    summary: dict[str, Number]
+    quality: Quality
+
+
 def _measure(
     job: Measurement, part: Path, pixel_size: float | None
 ) -> tuple[Outcome, dict[str, object]]:
-    """Measure one image; whatever goes wrong becomes the error."""
-    row: dict[str, object] = {"image": job.name, "source": str(job.image)}
+    """Measure every plane of one image; whatever goes wrong becomes the error."""
+    size: PixelSize = "read" if pixel_size is None else pixel_size
     try:
-        labels, image = read_labels(job.labels), _sized(read_image(job.image), pixel_size)
-        nuclei = None if job.nuclei is None else read_labels(job.nuclei)
-        table = measure_cells(labels, image, nuclei=nuclei)
-        write_csv(part, table.columns)
-        row |= {"status": "ok", "error": None, **summarise(table, image)}
-        return Outcome(job.name, cells=len(table)), row
+        with open_stack(job.image, pixel_size=size) as stack:
+            planes = list(_measured_planes(job, stack))
+        columns = joined([plane.columns for plane in planes])
+        write_csv(part, columns)
     except CellrimError as error:
-        return Outcome(job.name, error=str(error)), row | {"status": "failed", "error": str(error)}
+        row = image_row(job.name, str(job.image), error=str(error))
+        return Outcome(job.name, error=str(error)), row
+    quality = typical([plane.quality for plane in planes])
+    row = image_row(
+        job.name,
+        str(job.image),
+        error=None,
+        flags=flags(quality),
+        summary=summarise_stack([plane.summary for plane in planes]),
+        quality=quality.as_numbers(),
+    )
+    return Outcome(job.name, cells=len(columns["id"])), row
 
 
-def _sized(image: Image, pixel_size: float | None) -> Image:
-    return image if pixel_size is None else replace(image, pixel_size=pixel_size)
+def _measured_planes(job: Measurement, stack: Stack) -> Iterator[_Measured]:
+    several = len(stack) > 1
+    nothing: Iterator[Labels | None] = repeat(None, len(stack))
+    nuclei = nothing if job.nuclei is None else _planes_of(job.nuclei, len(stack))
+    for index, labels, inside in zip(
+        _times_first(stack), _planes_of(job.labels, len(stack)), nuclei, strict=True
+    ):
+        image = stack.read(index) if several else collapse_grey(stack.read(index))
+        table = measure_cells(labels, image, nuclei=inside)
+        columns = placed(stack, index, table.columns)
+        yield _Measured(columns, summarise(table, image), measure_quality(image, labels))
+
+
+def _times_first(stack: Stack) -> Iterator[Index]:
+    """Go over the planes in the order in which label stacks are read."""
+    for t, z in np.ndindex(stack.length("T"), stack.length("Z")):
+        yield Index(t, z)
+
+
+def _planes_of(path: Path, count: int) -> Iterator[Labels]:
+    """Read the labels of as many planes as the image has."""
+    found = 0
+    for found, cells in enumerate(read_labels_or_stack(path, path.stem), start=1):
+        if found > count:
+            break
+        yield cells.labels
+    if found != count:
+        more = "more" if found > count else str(found)
+        raise InputError(f"Expected labels of {count} planes in {path}, but got {more}.")
 
 
 def _pair_folders(

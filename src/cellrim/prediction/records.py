@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cellrim.errors import OutputError
 from cellrim.io.atomic import atomic_path
+from cellrim.io.sources import Scene
 
 RUN_NAME = "run.json"
 LINES_NAME = "run.jsonl"
@@ -40,6 +42,8 @@ class Record(BaseModel):
     ----------
     source, target
         The image file, absolute, and where its results are, below the output folder.
+    scene
+        Which image of the file, where one was asked for.
     status
         ``ok`` or ``failed``.
     outputs
@@ -62,6 +66,7 @@ class Record(BaseModel):
 
     source: str
     target: str
+    scene: Scene | None = None
     status: Literal["ok", "failed"]
     outputs: tuple[str, ...] = ()
     cells: Annotated[int, Field(ge=0)] | None = None
@@ -143,6 +148,20 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error
+
+
+def remove_outputs(folder: Path, outputs: Iterable[str]) -> None:
+    """Remove what an earlier run says it wrote, where that lies in its folder.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be removed.
+    """
+    for output in outputs:
+        path = folder / output
+        if path.resolve().is_relative_to(folder.resolve()):
+            remove(path)
 
 
 def _lines(path: Path) -> list[str]:

@@ -218,7 +218,8 @@ def _remade(folder: Path, record: Record, images: int) -> Kept | None:
     if saved is None or not record.quality:  # streamed images have none, and may be huge
         return None
     try:
-        labels, image = read_labels(folder / saved), read_image(Path(record.source))
+        labels = read_labels(folder / saved)
+        image = read_image(Path(record.source), scene=record.scene)
         nobody = np.full(len(areas(labels)), np.nan, np.float32)
         return keep(
             Result(labels, nobody, record.diameter or 0.0, image), record.target, images=images

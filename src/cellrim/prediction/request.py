@@ -11,7 +11,7 @@ from cellrim.core.channels import Channel
 from cellrim.core.stack import Projection
 from cellrim.errors import UsageError
 from cellrim.io.images import PixelSize
-from cellrim.io.sources import check_asked_axes, check_pixel_size
+from cellrim.io.sources import Scene, check_asked_axes, check_pixel_size
 from cellrim.prediction.inputs import DEFAULT_SAVE, OUTPUT_ENDINGS, Job
 from cellrim.prediction.records import Record
 from cellrim.prediction.segmenter import Segmenter
@@ -39,6 +39,8 @@ class Request:
         Whether the tables of the run are written as Parquet too.
     axes, pixel_size
         As for :func:`~cellrim.io.images.read_image`.
+    scene
+        As for :func:`~cellrim.prediction.inputs.find_jobs`, whose jobs say which one each reads.
     project
         How the slices of a stack become one plane; each is segmented where None.
     track
@@ -62,6 +64,7 @@ class Request:
     min_confidence: float | None = None
     axes: str | None = None
     pixel_size: PixelSize = "read"
+    scene: Scene | None = None
     project: Projection | None = None
     track: bool = False
     target: Target | None = None
@@ -123,9 +126,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run that has been checked and can start: what to do, and what is done already.
+    """A run that has been checked and can start.
 
-    ``images`` is how many images the run has where ``jobs`` does not say it.
+    Parameters
+    ----------
+    jobs, out, request, segmenter
+        What to do, and with what.
+    done
+        Records of images that need not be done again, by target.
+    images
+        How many images the run has, where ``jobs`` does not say it.
+    stale
+        Files of an earlier run, below ``out``, that are not to stay beside the new ones.
     """
 
     jobs: tuple[Job, ...]
@@ -134,6 +146,7 @@ class Plan:
     segmenter: Segmenter
     done: Mapping[str, Record]
     images: int = 0
+    stale: tuple[str, ...] = ()
 
 
 def _are_channels(channels: tuple[Channel, ...]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,22 +13,23 @@ from cellrim._version import __version__
 from cellrim.core.channels import Channel
 from cellrim.errors import UsageError
 from cellrim.io.atomic import atomic_path
+from cellrim.io.exports import FORMATS
 from cellrim.io.images import is_zarr
 from cellrim.io.regions import image_size
 from cellrim.io.zarrs import require_zarr
 from cellrim.prediction.large import (
-    LargeResult,
     Report,
     Store,
     asked_hash,
+    check_streamed,
     remove_tree,
-    save_cells,
-    save_preview,
+    save_streamed,
     segment_large,
 )
+from cellrim.prediction.records import remove_outputs
 from cellrim.prediction.request import Request
 from cellrim.prediction.segmenter import Segmenter
-from cellrim.prediction.tables import STREAMED_KINDS
+from cellrim.prediction.tables import check_formats
 from cellrim.prediction.workers import Workers
 from cellrim.representation.flow import DecodeOptions
 
@@ -51,7 +53,7 @@ class SinglePlan:
     channels, diameter, options
         What is asked for.
     save
-        ``labels``, ``overlay``, ``cells``; labels are always written.
+        Keys of :data:`~cellrim.prediction.large.tables.STREAMED`; labels are always written.
     resume
         Whether to go on from an earlier run.
     """
@@ -70,6 +72,10 @@ class SinglePlan:
     def base(self) -> Path:
         """The output without its ending; other results add theirs to it."""
         return self.out.with_name(_without_ending(self.out.name))
+
+    def beside(self, kind: str) -> Path:
+        """Where a result of another kind goes."""
+        return self.base.with_name(self.base.name + FORMATS[kind].ending)
 
     @property
     def work(self) -> Path:
@@ -138,15 +144,11 @@ def plan_single(
     """
     if _read_whole(request):
         raise UsageError(
-            "Expected a folder as the output with --axes, --pixel-size, --project, --track, "
-            f"--target or --accurate, but got {out}."
+            "Expected a folder as the output with --axes, --scene, --pixel-size, --project, "
+            f"--track, --target or --accurate, but got {out}."
         )
-    unable = [kind for kind in request.save if kind not in STREAMED_KINDS]
-    if unable:
-        raise UsageError(
-            f"Expected to save {', '.join(STREAMED_KINDS)} where the output is one file, but got "
-            f"{', '.join(unable)}: say a folder."
-        )
+    check_streamed(request.save)
+    check_formats(request.save, parquet=False)
     if len(inputs) != 1:
         raise UsageError(
             f"Expected one image for the label file {out}, but got {len(inputs)} inputs: give a "
@@ -200,6 +202,8 @@ def run_single(
     if before is not None:
         return before
     clock = time.perf_counter()
+    # Other results of an earlier run would not fit the new ones; its labels stay until replaced.
+    remove_outputs(plan.out.parent, [n for n in _outputs(plan) if n != plan.out.name])
     remove_tree(plan.summary)
     result = segment_large(
         plan.source,
@@ -212,8 +216,9 @@ def run_single(
         resume=plan.resume,
         report=report,
     )
-    result.save_labels(plan.out)
-    outputs = [plan.out.name, *save_tables(result, plan.base, plan.save)]
+    paths = {kind: plan.beside(kind) for kind in plan.save} | {"labels": plan.out}
+    kinds = tuple(dict.fromkeys(("labels", *plan.save)))
+    save_streamed(result, kinds, paths)
     seconds = time.perf_counter() - clock
     card = plan.segmenter.card
     about = {
@@ -222,7 +227,7 @@ def run_single(
         "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
         "source": str(plan.source.absolute()),
         "asked": plan.asked,
-        "outputs": outputs,
+        "outputs": [paths[kind].name for kind in kinds],
         "cells": result.count,
         "diameter": result.diameter,
         "seconds": round(seconds, 3),
@@ -233,30 +238,24 @@ def run_single(
     return Summary(result.count, result.diameter, seconds)
 
 
-def save_tables(result: LargeResult, base: Path, kinds: Sequence[str]) -> list[str]:
-    """Write the table of measurements and the preview, where asked for; return their names."""
-    writers = {"cells": ("_cells.csv", save_cells), "overlay": ("_overlay.png", save_preview)}
-    names = []
-    for kind, (end, write) in writers.items():
-        if kind in kinds:
-            path = base.with_name(base.name + end)
-            write(result, path)
-            names.append(path.name)
-    return names
-
-
 def _finished(plan: SinglePlan) -> Summary | None:
     """Say what an earlier run did, where the same was asked and is still there."""
     if not plan.resume or not plan.out.exists():
         return None
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         about = json.loads(plan.summary.read_text(encoding="utf-8"))
         there = all((plan.out.parent / name).exists() for name in about["outputs"])
         if there and about["asked"] == plan.asked:
             return Summary(about["cells"], about["diameter"], 0.0, done_before=True)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
     return None
+
+
+def _outputs(plan: SinglePlan) -> tuple[str, ...]:
+    """Names of the files that an earlier run wrote."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        about = json.loads(plan.summary.read_text(encoding="utf-8"))
+        return tuple(str(name) for name in about["outputs"])
+    return ()
 
 
 def _without_ending(name: str) -> str:
@@ -266,6 +265,7 @@ def _without_ending(name: str) -> str:
 
 def _read_whole(request: Request) -> bool:
     """Whether there are options that only images in memory know."""
-    asked = request.axes is not None or request.project is not None or request.track
+    asked = request.axes is not None or request.scene is not None
+    asked = asked or request.project is not None or request.track
     asked = asked or request.target is not None or request.accurate
     return asked or request.pixel_size != "read"

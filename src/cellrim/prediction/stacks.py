@@ -7,8 +7,9 @@ that cells do not change their size with the plane.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,14 @@ from cellrim.core.closing import Closing
 from cellrim.core.image import Image
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.core.stack import Index, Stack
-from cellrim.errors import InputError
-from cellrim.io.labels import write_label_stack
+from cellrim.errors import InputError, UsageError
+from cellrim.io.exports import FORMATS, CellSet, CellStack
+from cellrim.io.exports.plain import write_stack
+from cellrim.io.exports.planes import plane_name, write_planes
 from cellrim.io.spool import LabelSpool
+from cellrim.measure import summarise, summarise_stack
 from cellrim.measure.quality import Quality, typical
+from cellrim.measure.summary import Number
 from cellrim.measure.tracks import LinkOptions, Tracker, Tracks
 from cellrim.prediction.result import Result
 
@@ -63,6 +68,8 @@ class StackResult(Closing):
         How far the stack can be trusted: the typical plane.
     fullest
         The plane with most cells, to be shown for the stack.
+    summary
+        Numbers of :func:`~cellrim.measure.summarise_stack`.
     """
 
     stack: Stack
@@ -73,11 +80,95 @@ class StackResult(Closing):
     tracks: Tracks | None = None
     quality: Quality = field(default_factory=Quality)
     fullest: Result | None = field(default=None, repr=False)
+    summary: dict[str, Number] = field(default_factory=dict, repr=False)
 
     @property
     def count(self) -> int:
         """Number of cells, summed over the planes."""
         return len(self.columns["id"])
+
+    def save(
+        self, kinds: Sequence[str], paths: Mapping[str, Path], *, planes: Path, name: str
+    ) -> list[Path]:
+        """Write the cells in any formats.
+
+        A format that has axes or holds many images gets one file for the stack, any other one for
+        each plane.
+
+        Parameters
+        ----------
+        kinds
+            Keys of :data:`cellrim.io.exports.FORMATS`.
+        paths
+            Where each kind goes that is one file.
+        planes
+            Folder for the kinds that are one file for each plane.
+        name
+            Of the image, for files that hold it.
+
+        Returns
+        -------
+        list of Path
+            The files that were written.
+
+        Raises
+        ------
+        UsageError
+            If there is no such format.
+        OutputError
+            If a file cannot be written.
+        """
+        written, single = [], []
+        for kind in kinds:
+            if kind not in FORMATS:
+                raise UsageError(
+                    f"Expected a format, one of {', '.join(FORMATS)}, but got {kind!r}."
+                )
+            if self._save_one(kind, paths[kind], name):
+                written.append(paths[kind])
+            else:
+                single.append(FORMATS[kind])
+        if single:
+            written += write_planes(planes, self.cell_sets(name), single)
+        return written
+
+    def _save_one(self, kind: str, path: Path, name: str) -> bool:
+        """Write one file for the whole stack, if the format can."""
+        known = FORMATS[kind]
+        if kind in ("overlay", "cells"):
+            {"overlay": self.save_overlay, "cells": self.save_cells}[kind](path)
+        elif known.write_stack is not None:
+            known.write_stack(path, self.cell_stack(name))
+        elif known.write_many is not None:
+            known.write_many(path, self.cell_sets(name))
+        else:
+            return False
+        return True
+
+    def cell_stack(self, name: str) -> CellStack:
+        """Return the cells as formats with axes take them; ``name`` is that of the image."""
+        return CellStack(name, self.stack, self.labels, self.labels.largest)
+
+    def cell_sets(self, name: str) -> Iterator[CellSet]:
+        """Return the cells plane by plane, named after the image and the plane."""
+        lengths = dict(zip(self.stack.axes, self.stack.lengths, strict=True))
+        for number, index in enumerate(self.stack.indices()):
+            yield CellSet(
+                plane_name(name, lengths, index),
+                self.labels[number],
+                pixel_size=self.stack.calibration.pixel_size,
+                measure=partial(self._columns_at, index),
+            )
+
+    def _columns_at(self, index: Index) -> dict[str, NDArray[np.generic]]:
+        """Return the table of one plane, in the order of the ids."""
+        places = [axis.lower() for axis in self.stack.axes]
+        here = np.ones(self.count, bool)
+        for place in places:
+            here &= self.columns[place] == index.along(place.upper())
+        order = np.flatnonzero(here)
+        order = order[np.argsort(self.columns["id"][order], kind="stable")]
+        return {n: values[order] for n, values in self.columns.items() if n not in places}
 
     def save_labels(self, path: str | Path) -> None:
         """Write the label images as one OME-TIFF with the axes of the stack.
@@ -87,15 +178,7 @@ class StackResult(Closing):
         OutputError
             If the file cannot be written.
         """
-        write_label_stack(
-            Path(path),
-            self.labels,
-            axes=self.stack.axes,
-            lengths=self.stack.lengths,
-            shape=self.stack.shape,
-            largest=self.labels.largest,
-            calibration=self.stack.calibration,
-        )
+        write_stack(Path(path), self.cell_stack(Path(path).stem))
 
     def save_overlay(self, path: str | Path) -> None:
         """Write one picture with the overlays of up to 16 planes, spread over the stack.
@@ -219,11 +302,11 @@ def _segment_planes(
 ) -> StackResult:
     tracker = None if track is None else Tracker(track)
     shown = set(np.linspace(0, len(stack) - 1, min(len(stack), _SHOWN_PLANES)).round().astype(int))
-    tables, pictures, qualities = [], [], []
+    tables, pictures, qualities, summaries = [], [], [], []
     fullest: Result | None = None
     for number, index in enumerate(stack.indices()):
         result = segment(stack.read(index), size)
-        columns = _at(stack, index, result.cells.columns)
+        columns = placed(stack, index, result.cells.columns)
         labels = result.labels
         if tracker is not None:
             ids = tracker.add(labels)
@@ -232,12 +315,13 @@ def _segment_planes(
         spool.append(labels)
         tables.append(columns)
         qualities.append(result.quality)
+        summaries.append(summarise(result.cells, result.image))
         if fullest is None or result.count > fullest.count:
             fullest = result
         if number in shown:
             pictures.append(_picture(result))
     tracks = None if tracker is None else tracker.tracks()
-    columns = _joined(tables)
+    columns = joined(tables)
     if tracks is not None:
         columns["parent"] = tracks.parent[columns["track"] - 1]
     return StackResult(
@@ -249,6 +333,7 @@ def _segment_planes(
         tracks,
         quality=typical(qualities),
         fullest=fullest,
+        summary=summarise_stack(summaries),
     )
 
 
@@ -266,18 +351,19 @@ def _check_movie(stack: Stack) -> None:
     )
 
 
-def _at(
-    stack: Stack, index: Index, columns: dict[str, NDArray[np.generic]]
+def placed(
+    stack: Stack, index: Index, columns: Mapping[str, NDArray[np.generic]]
 ) -> dict[str, NDArray[np.generic]]:
-    """Put where the plane lies in front of its table."""
+    """Put where a plane lies, ``t`` and ``z`` as the stack has them, in front of its table."""
     count = len(columns["id"])
     place = {a.lower(): np.full(count, index.along(a), np.int64) for a in "TZ" if a in stack.axes}
     return {**place, **columns}
 
 
-def _joined(
-    tables: Sequence[dict[str, NDArray[np.generic]]],
+def joined(
+    tables: Sequence[Mapping[str, NDArray[np.generic]]],
 ) -> dict[str, NDArray[np.generic]]:
+    """Join the tables of planes, which have the same columns."""
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 

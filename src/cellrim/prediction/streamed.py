@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
 from cellrim.errors import CellrimError, ClusterError
 from cellrim.prediction.inputs import Job
-from cellrim.prediction.large import LargeResult, Report, Store, segment_large
-from cellrim.prediction.records import Record, fingerprint_of, remove
+from cellrim.prediction.large import (
+    LargeResult,
+    Report,
+    Store,
+    check_streamed,
+    save_streamed,
+    segment_large,
+)
+from cellrim.prediction.records import Record, fingerprint_of
 from cellrim.prediction.request import Plan, Request
 from cellrim.prediction.segmenter import Segmenter
-from cellrim.prediction.single import is_streamed, save_tables
-from cellrim.prediction.tables import STREAMED_KINDS, check_kinds
+from cellrim.prediction.single import is_streamed
 from cellrim.prediction.workers import Workers
 
 Do = Callable[[Job, Plan, str], Record]
@@ -113,11 +119,9 @@ def _do_streamed(job: Job, plan: Plan, asked: str, team: Team) -> Record:
     )
     clock = time.perf_counter()
     try:
-        for path in outputs.values():  # results of an earlier run would not fit the new ones
-            remove(path)
-        check_kinds(plan.request.save, able=STREAMED_KINDS, what="a streamed image")
+        check_streamed(plan.request.save)
         fingerprint = fingerprint_of(job.source, asked)
-        result = _segmented(job, plan, outputs["labels"], team)
+        result = _segmented(job, plan, outputs, team)
     except ClusterError:  # nobody is left to do the other images
         raise
     except CellrimError as error:
@@ -136,7 +140,8 @@ def _do_streamed(job: Job, plan: Plan, asked: str, team: Team) -> Record:
     return record.model_copy(update=done)
 
 
-def _segmented(job: Job, plan: Plan, labels: Path, team: Team) -> LargeResult:
+def _segmented(job: Job, plan: Plan, outputs: Mapping[str, Path], team: Team) -> LargeResult:
+    labels = outputs["labels"]
     unfinished = labels.with_name(f".{labels.stem}.unfinished")
     result = segment_large(
         job.source,
@@ -149,8 +154,6 @@ def _segmented(job: Job, plan: Plan, labels: Path, team: Team) -> LargeResult:
         resume=team.resume,
         report=team.steps,
     )
-    if "labels" in plan.request.save:
-        result.save_labels(labels)
-    save_tables(result, plan.out / job.target, plan.request.save)
+    save_streamed(result, plan.request.save, outputs)
     Store(unfinished).remove()
     return result

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.errors import InputError
 from cellrim.io.exports import FORMATS
 from cellrim.io.tables import check_parquet, join_csv, write_csv, write_parquet
 from cellrim.measure.columns import ARROW_TYPES
@@ -17,9 +16,6 @@ from cellrim.prediction.records import Record, remove
 
 CELLS_NAME = "cells.csv"
 IMAGES_NAME = "images.csv"
-STREAMED_KINDS = ("labels", "overlay", "cells")
-"""What can be saved of an image that is never in memory as a whole."""
-
 _CELLS_ENDING = FORMATS["cells"].ending
 
 
@@ -35,22 +31,6 @@ def check_formats(kinds: Iterable[str], *, parquet: bool) -> None:
         FORMATS[kind].check_installed()
     if parquet:
         check_parquet()
-
-
-def check_kinds(kinds: Iterable[str], *, able: Sequence[str], what: str) -> None:
-    """Check that these kinds can be written of images that are not one plane in memory.
-
-    Raises
-    ------
-    InputError
-        If one cannot.
-    """
-    unable = [kind for kind in kinds if kind not in able]
-    if unable:
-        raise InputError(
-            f"Expected to save {', '.join(able)} of {what}, but got {', '.join(unable)}, which is "
-            "for single planes: save labels and use cellrim convert on one plane of them."
-        )
 
 
 def remove_tables(folder: Path) -> None:
@@ -94,17 +74,50 @@ def write_tables(folder: Path, records: Sequence[Record], *, parquet: bool) -> N
     if parts:
         write_joined(folder / CELLS_NAME, parts, parquet=parquet)
     rows = [
-        {
-            "image": record.target,
-            "source": record.source,
-            "status": record.status,
-            "error": record.error,
-            "cells": record.cells,
-            **record.summary,
-        }
+        image_row(
+            record.target,
+            record.source,
+            error=record.error,
+            flags=record.flags,
+            summary={"cells": record.cells, **record.summary},
+            quality=record.quality,
+        )
         for record in records
     ]
     write_rows(folder / IMAGES_NAME, rows, parquet=parquet)
+
+
+def image_row(
+    image: str,
+    source: str,
+    *,
+    error: str | None,
+    flags: Sequence[str] = (),
+    summary: Mapping[str, object] | None = None,
+    quality: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Make one row of the table of images; :data:`cellrim.measure.columns.IMAGE_COLUMNS`.
+
+    Parameters
+    ----------
+    image, source
+        Name of the image in the tables, and its file.
+    error
+        Why there are no results; None where there are.
+    flags, quality
+        Of :mod:`cellrim.measure.quality`, the numbers as :meth:`Quality.as_numbers` gives them.
+    summary
+        Numbers of :func:`cellrim.measure.summarise`.
+    """
+    return {
+        "image": image,
+        "source": source,
+        "status": "ok" if error is None else "failed",
+        "error": error,
+        "flags": "; ".join(flags),
+        **(summary or {}),
+        **{f"quality_{name}": value for name, value in (quality or {}).items()},
+    }
 
 
 def write_joined(

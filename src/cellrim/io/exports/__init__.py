@@ -16,9 +16,9 @@ from cellrim.io.exports import (
     rle,
     rois,
 )
-from cellrim.io.exports.base import CellSet, Format
+from cellrim.io.exports.base import CellSet, CellStack, Format
 
-__all__ = ["FORMATS", "CellSet", "Format", "find_format"]
+__all__ = ["FORMATS", "CellSet", "CellStack", "Format", "find_format"]
 
 FORMATS: dict[str, Format] = {
     f.kind: f

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels
+from cellrim.core.stack import Stack
 from cellrim.errors import MissingExtraError, UsageError
 
 Columns = Mapping[str, NDArray[Any]]
@@ -65,6 +66,28 @@ class CellSet:
 
 
 @dataclass(frozen=True)
+class CellStack:
+    """The cells of every plane of a stack, for formats that hold them all in one file.
+
+    Parameters
+    ----------
+    name
+        Of the image, without folder and suffix.
+    stack
+        Axes, lengths, calibration, and the planes of the image.
+    labels
+        One label image ``YX`` for each plane, in the order of the stack.
+    largest
+        The largest id in any of them.
+    """
+
+    name: str
+    stack: Stack
+    labels: Iterable[Labels]
+    largest: int
+
+
+@dataclass(frozen=True)
 class Format:
     """One format of files.
 
@@ -82,6 +105,8 @@ class Format:
         Reads the cells of every image in a file; None where the format cannot be read back.
     write_many
         Writes those of several images into one file, where the format can.
+    write_stack
+        Writes those of a stack into one file with its axes, where the format has axes.
     needs_image
         Whether there must be an image.
     package, extra
@@ -94,6 +119,7 @@ class Format:
     write: Callable[[Path, CellSet], None]
     read: Callable[[Path, ShapeOf], Iterator[CellSet]] | None = None
     write_many: Callable[[Path, Iterable[CellSet]], None] | None = None
+    write_stack: Callable[[Path, CellStack], None] | None = None
     needs_image: bool = False
     package: str = ""
     extra: str = ""
@@ -132,7 +158,11 @@ def numbers_of_names(names: list[str]) -> list[int]:
     return list(range(1, len(names) + 1))
 
 
-def stored(labels: Labels) -> NDArray[np.uint16] | NDArray[np.uint32]:
-    """Labels as files hold them: uint16, or uint32 where an id is above 65535."""
-    wide = bool(labels.size) and int(labels.max()) > np.iinfo(np.uint16).max
-    return labels.astype(np.uint32) if wide else labels.astype(np.uint16)
+def stored_dtype(largest: int) -> np.dtype[Any]:
+    """Type that files hold labels in: uint16, or uint32 where an id is above 65535."""
+    return np.dtype(np.uint32 if largest > np.iinfo(np.uint16).max else np.uint16)
+
+
+def stored(labels: Labels) -> NDArray[Any]:
+    """Labels as files hold them; see :func:`stored_dtype`."""
+    return labels.astype(stored_dtype(int(labels.max(initial=0))))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cellrim.io.atomic import atomic_path
 from cellrim.io.exports.base import CellSet, Format, ShapeOf, stored
-from cellrim.io.labels import read_labels
+from cellrim.io.exports.plain import read_labels_or_stack, write_stack
 
 _MICROMETRE = "µm"
 
@@ -35,7 +36,8 @@ def _write(path: Path, cells: CellSet) -> None:
 
 
 def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
-    yield CellSet(FORMAT.name_of(path), read_labels(path), pixel_size=_pixel_size(path))
+    for cells in read_labels_or_stack(path, FORMAT.name_of(path)):
+        yield replace(cells, pixel_size=cells.pixel_size or _pixel_size(path))
 
 
 def _pixel_size(path: Path) -> float | None:
@@ -55,4 +57,5 @@ FORMAT = Format(
     title="label image with the pixel size; Fiji, QuPath, napari, OMERO",
     write=_write,
     read=_read,
+    write_stack=write_stack,
 )

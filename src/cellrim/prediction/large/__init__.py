@@ -15,7 +15,7 @@ from cellrim.prediction.large.progress import Progress, Report
 from cellrim.prediction.large.result import LargeResult
 from cellrim.prediction.large.segment import segment_large
 from cellrim.prediction.large.store import Store, remove_tree
-from cellrim.prediction.large.tables import save_cells, save_preview
+from cellrim.prediction.large.tables import check_streamed, save_streamed
 from cellrim.prediction.loading import Model
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "Report",
     "Store",
     "asked_hash",
+    "check_streamed",
     "remove_tree",
-    "save_cells",
-    "save_preview",
+    "save_streamed",
     "segment_large",
 ]

@@ -1,8 +1,8 @@
-"""Measurements and a preview of an image whose labels are squares on the disk."""
+"""What is saved of an image whose labels are squares on the disk: labels, measures, a preview."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels, relabel
 from cellrim.core.tiles import windows
+from cellrim.errors import InputError
 from cellrim.io.levels import Level
 from cellrim.measure.cells import CellTable, measure_cells
 from cellrim.prediction.large.result import LargeResult
@@ -31,6 +32,35 @@ _NEED_ALL = (
 )
 # Columns that are places, and along which axis.
 _PLACES = {"_y": 0, "_x": 1, "_y0": 0, "_x0": 1, "_y1": 0, "_x1": 1}
+
+
+def check_streamed(kinds: Iterable[str]) -> None:
+    """Check that these kinds of results can be written of an image that is never in memory whole.
+
+    Raises
+    ------
+    InputError
+        If one cannot.
+    """
+    unable = [kind for kind in kinds if kind not in STREAMED]
+    if unable:
+        raise InputError(
+            f"Expected to save {', '.join(STREAMED)} of an image that is streamed, but got "
+            f"{', '.join(unable)}, which needs all cells in memory at once: save labels, and use "
+            "cellrim convert on them where there is memory enough."
+        )
+
+
+def save_streamed(result: LargeResult, kinds: Sequence[str], paths: Mapping[str, Path]) -> None:
+    """Write results of these kinds, each to its path.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    for kind in kinds:
+        STREAMED[kind](result, paths[kind])
 
 
 def measure_large(result: LargeResult) -> CellTable:
@@ -136,3 +166,13 @@ def _thinned(result: LargeResult, step: int) -> Image:
         y, x = rows.start // step, columns.start // step
         pixels[y : y + part.shape[0], x : x + part.shape[1]] = part
     return Image(pixels, image.channels, image.pixel_size)
+
+
+STREAMED: dict[str, Callable[[LargeResult, Path], None]] = {
+    "labels": LargeResult.save_labels,
+    "overlay": save_preview,
+    "cells": save_cells,
+    "ome-tiff": LargeResult.save_labels,
+    "ome-zarr": LargeResult.save_labels,
+}
+"""What can be saved, and how; labels are written in the form that the path's name says."""
