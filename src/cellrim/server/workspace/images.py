@@ -217,7 +217,7 @@ def _write_labels(picture: Picture, headers: dict[str, str], path: Path) -> None
         headers["X-Revision"] = str(edited.revision)
     headers["X-Bytes-Per-Label"] = "2" if narrow else "4"
     with gzip.open(path, "wb", compresslevel=1) as file:
-        file.write(memoryview(values).cast("B"))
+        file.write(values.data.cast("B"))
 
 
 @router.get("/images/{key}/cells", summary="Measure the cells")
