@@ -137,6 +137,7 @@ function took(image, status) {
     if (finished) load(image, { fit: viewer.width === 0 });
     paintBusy();
     paintTools();
+    if (learn.state) learn.draw(learn.state);
   }
   paintNow();
   if (!$("overview").hidden) paintOverview();
@@ -576,7 +577,7 @@ async function listModels() {
   const list = await api.models();
   for (const [id, value] of [["model", chosen], ["base", base]]) {
     $(id).replaceChildren(...list.map((model) => h("option", { value: model.name }, model.name)));
-    if (value) $(id).value = value;
+    $(id).value = value || list.find((model) => model.default).name;
   }
 }
 
