@@ -274,7 +274,7 @@ def _shortened(text: str, longest: int = 52) -> str:
 
 def _plot_history(axes: Axes, columns: Mapping[str, NDArray[Any]], names: dict[str, str]) -> None:
     epochs = np.asarray(columns["epoch"], np.float64)
-    drawn = 0
+    last: list[float] = []
     for (name, label), colour in zip(names.items(), _cycle(len(names)), strict=True):
         values = np.asarray(columns[name], np.float64)
         known = np.isfinite(values)
@@ -283,12 +283,17 @@ def _plot_history(axes: Axes, columns: Mapping[str, NDArray[Any]], names: dict[s
         marker = "o" if known.sum() < 30 else None
         axes.plot(epochs[known], values[known], color=colour, lw=1.8, marker=marker, ms=3.5)
         axes.lines[-1].set_label(f"{label}  {values[known][-1]:.3g}")
-        drawn += 1
+        last.append(float(values[known][-1]))
     axes.set_xlabel("epoch")
     if len(epochs):
         axes.set_xlim(min(0.5, epochs.min()), epochs.max() + 0.5)
-    if drawn:
-        axes.legend(frameon=True, edgecolor="none", facecolor="white", framealpha=0.8)
+    if last:
+        # Where the curves do not end: matplotlib's own search for a place can take seconds.
+        rising = np.mean(last) > np.mean(axes.get_ylim())
+        axes.legend(
+            loc="lower right" if rising else "upper right",
+            frameon=True, edgecolor="none", facecolor="white", framealpha=0.8,
+        )  # fmt: skip
     else:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=_GREY)
 
