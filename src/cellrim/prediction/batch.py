@@ -19,6 +19,7 @@ from cellrim.core.channels import channel_indices
 from cellrim.core.image import Image
 from cellrim.core.stack import Index, Stack
 from cellrim.errors import CellrimError, InputError, UsageError
+from cellrim.io.atomic import remove
 from cellrim.io.exports.planes import remove_planes
 from cellrim.io.images import collapse_grey, open_stack
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
@@ -34,7 +35,6 @@ from cellrim.prediction.records import (
     fingerprint_of,
     finish,
     read_records,
-    remove,
     remove_outputs,
     start_lines,
 )

@@ -8,8 +8,6 @@ leaves, does not count.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cellrim.errors import OutputError
-from cellrim.io.atomic import atomic_path
+from cellrim.io.atomic import append_line, atomic_path, remove
 from cellrim.io.sources import Scene
 
 RUN_NAME = "run.json"
@@ -111,14 +108,7 @@ def append_record(folder: Path, record: Record) -> None:
     OutputError
         If it cannot be written.
     """
-    path = folder / LINES_NAME
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(record.model_dump_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+    append_line(folder / LINES_NAME, record.model_dump_json())
 
 
 def finish(folder: Path, summary: dict[str, object]) -> None:
@@ -132,22 +122,6 @@ def finish(folder: Path, summary: dict[str, object]) -> None:
     with atomic_path(folder / RUN_NAME) as partial:
         partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     remove(folder / LINES_NAME)
-
-
-def remove(path: Path) -> None:
-    """Remove a file, or a folder that is a result, if it is there.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be removed.
-    """
-    try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error
 
 
 def remove_outputs(folder: Path, outputs: Iterable[str]) -> None:

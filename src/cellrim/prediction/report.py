@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cellrim.core.labels import areas
-from cellrim.errors import CellrimError, OutputError
+from cellrim.errors import CellrimError
+from cellrim.io.atomic import append_line, remove
 from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
 from cellrim.measure.quality import CHECKS, Quality, sentences
-from cellrim.prediction.records import Record, remove
+from cellrim.prediction.records import Record
 from cellrim.prediction.result import Result
 from cellrim.prediction.stacks import StackResult
 from cellrim.report.charts import histogram, number, plate_map
@@ -145,12 +146,7 @@ def append_kept(folder: Path, kept: Kept) -> None:
     OutputError
         If it cannot be written.
     """
-    path = folder / LINES_NAME
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(kept.model_dump_json() + "\n")
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+    append_line(folder / LINES_NAME, kept.model_dump_json())
 
 
 def read_kept(folder: Path) -> dict[str, Kept]:

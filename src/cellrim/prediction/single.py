@@ -12,7 +12,7 @@ from pathlib import Path
 from cellrim._version import __version__
 from cellrim.core.channels import Channel
 from cellrim.errors import UsageError
-from cellrim.io.atomic import atomic_path
+from cellrim.io.atomic import atomic_path, remove
 from cellrim.io.exports import FORMATS
 from cellrim.io.images import is_zarr
 from cellrim.io.regions import image_size
@@ -22,7 +22,6 @@ from cellrim.prediction.large import (
     Store,
     asked_hash,
     check_streamed,
-    remove_tree,
     save_streamed,
     segment_large,
 )
@@ -204,7 +203,7 @@ def run_single(
     clock = time.perf_counter()
     # Other results of an earlier run would not fit the new ones; its labels stay until replaced.
     remove_outputs(plan.out.parent, [n for n in _outputs(plan) if n != plan.out.name])
-    remove_tree(plan.summary)
+    remove(plan.summary)
     result = segment_large(
         plan.source,
         plan.work,

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.io.atomic import remove
 from cellrim.io.exports import FORMATS
 from cellrim.io.tables import check_parquet, join_csv, write_csv, write_parquet
 from cellrim.measure.columns import ARROW_TYPES
-from cellrim.prediction.records import Record, remove
+from cellrim.prediction.records import Record
 
 CELLS_NAME = "cells.csv"
 IMAGES_NAME = "images.csv"

@@ -14,7 +14,7 @@ from cellrim.prediction.large.plan import asked_hash
 from cellrim.prediction.large.progress import Progress, Report
 from cellrim.prediction.large.result import LargeResult
 from cellrim.prediction.large.segment import segment_large
-from cellrim.prediction.large.store import Store, remove_tree
+from cellrim.prediction.large.store import Store
 from cellrim.prediction.large.tables import check_streamed, save_streamed
 from cellrim.prediction.loading import Model
 
@@ -26,7 +26,6 @@ __all__ = [
     "Store",
     "asked_hash",
     "check_streamed",
-    "remove_tree",
     "save_streamed",
     "segment_large",
 ]

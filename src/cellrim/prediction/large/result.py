@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from cellrim._version import __version__
 from cellrim.errors import OutputError
+from cellrim.io.atomic import remove
 from cellrim.io.levels import Level, write_tiff_labels
 from cellrim.io.ngff import write_ngff_labels
 from cellrim.io.region_readers import RegionImage
-from cellrim.prediction.large.store import remove_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +60,15 @@ class LargeResult:
             write_tiff_labels(path, self.levels, pixel_size=self.image.pixel_size)
             return
         unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
-        remove_tree(unfinished)
+        remove(unfinished)
         about = {"cellrim": __version__, "asked": self.asked, "cells": self.count}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_ngff_labels(
                 unfinished, self.levels, pixel_size=self.image.pixel_size, about=about
             )
-            remove_tree(path)
+            remove(path)
             unfinished.replace(path)
         except OSError as error:
-            remove_tree(unfinished)
+            remove(unfinished)
             raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error

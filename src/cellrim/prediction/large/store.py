@@ -5,7 +5,6 @@ The folder is all the state there is. A run that was killed goes on from the fil
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cellrim.errors import OutputError
-from cellrim.io.atomic import atomic_path
+from cellrim.io.atomic import atomic_path, remove
 from cellrim.prediction.large.plan import LargePlan
 from cellrim.prediction.large.squares import At
 
@@ -60,7 +59,7 @@ class Store:
         OutputError
             If it cannot be removed.
         """
-        remove_tree(self.folder)
+        remove(self.folder)
 
     def has(self, name: str) -> bool:
         """Whether a piece is there, whole."""
@@ -125,20 +124,3 @@ def block_name(number: int) -> str:
 def square_name(level: int, at: At) -> str:
     """Name of the file of one square of labels."""
     return f"labels/{level}/{at[0]:06d}_{at[1]:06d}"
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a file or a folder with all it holds, if it is there.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be removed.
-    """
-    try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error
