@@ -128,7 +128,9 @@ def test_images_without_annotation_do_not_move_the_split(tmp_path, cells, write_
     for sample in annotated:
         write_labels(tmp_path / "predicted" / f"{sample.name}_labels.tif", cells)
     for side, part in zip(split(annotated), ("train", "validation"), strict=True):
-        found = evaluate(tmp_path / "predicted", tmp_path / "sartorius", part=part)
+        found = evaluate(
+            tmp_path / "predicted", tmp_path / "sartorius", options=CompareOptions(part=part)
+        )
         assert [image.name for image in found.images] == [sample.name for sample in side]
         assert side
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellrim.core.image import Image
+from cellrim.datasets.base import Truth
 from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
 from cellrim.models.registry import embedded_models
 from cellrim.prediction import load_model
+from cellrim.training.background import background_crops
 
 pytestmark = pytest.mark.skipif(not embedded_models(), reason="no model is embedded yet")
 
@@ -37,7 +38,7 @@ def test_images_that_hold_nothing(model, benchmark):
             assert model.segment(image).count == 0, name
 
 
-def test_background_between_real_cells(model, benchmark, real_data):
+def test_background_between_real_cells(model, real_data):
     """On two images; over all sets it is not so yet (docs/channels.md)."""
     plain = real_data / "plain"
     images = ("kc167/{}/096.{}", "kc167/{}/095.{}")
@@ -45,32 +46,8 @@ def test_background_between_real_cells(model, benchmark, real_data):
     for name in images:
         image = read_image(plain / name.format("images", "png"))
         labels = read_labels(plain / name.format("labels", "tif"))
-        for rows, columns in benchmark.empty_squares(labels > 0):
-            crop = Image(np.ascontiguousarray(image.pixels[rows, columns]), image.channels)
-            assert min(crop.shape) >= benchmark.LEAST_EDGE
+        for crop in background_crops(image, Truth(labels)):
             cells += model.segment(crop).count
             pixels += crop.shape[0] * crop.shape[1]
     assert pixels > 30_000
     assert cells <= MOST_PER_MEGAPIXEL * pixels / 1e6
-
-
-def test_squares_are_empty_and_apart(benchmark):
-    rng = np.random.default_rng(2)
-    occupied = np.zeros((300, 400), bool)
-    for y, x in rng.integers(0, 280, (9, 2)):
-        occupied[y : y + 20, x : x + 20] = True
-    squares = benchmark.empty_squares(occupied)
-    assert squares
-    seen = np.zeros(occupied.shape, int)
-    for rows, columns in squares:
-        assert rows.stop - rows.start == columns.stop - columns.start >= benchmark.LEAST_EDGE
-        assert rows.start >= 0
-        assert columns.start >= 0
-        seen[rows, columns] += 1
-        around = occupied[
-            max(0, rows.start - benchmark.MARGIN) : rows.stop + benchmark.MARGIN,
-            max(0, columns.start - benchmark.MARGIN) : columns.stop + benchmark.MARGIN,
-        ]
-        assert not around.any()
-    assert seen.max() == 1
-    assert not benchmark.empty_squares(np.ones((300, 300), bool))

@@ -13,6 +13,10 @@ from cellrim.errors import InputError
 AXES = ("YX", "YXC", "CYX")
 
 
+RGB = ("red", "green", "blue")
+"""Names of the channels of a colour image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """One plane of a microscope image.
@@ -133,7 +137,7 @@ def image_from_array(
         pixels = np.moveaxis(pixels, 0, 2)
     count = pixels.shape[2]
     if channels is None:
-        names = {1: ("grey",), 3: ("red", "green", "blue")}
+        names = {1: ("grey",), 3: RGB}
         channels = names.get(count, tuple(f"channel {i}" for i in range(count)))
     return Image(np.ascontiguousarray(_supported(pixels)), channels, pixel_size)
 

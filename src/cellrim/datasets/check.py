@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellrim.core.image import Image
+from cellrim.core.image import RGB, Image
 from cellrim.core.labels import Labels, areas
 from cellrim.core.resize import resize
 from cellrim.datasets.base import Listing, Problem, Sample, Truth
@@ -149,7 +149,7 @@ def draw_tile(image: Image, labels: Labels | None, *, size: int = TILE_SIZE) -> 
     y = (np.arange(shape[0]) + 0.5) * height / shape[0]
     x = (np.arange(shape[1]) + 0.5) * width / shape[1]
     reduced = labels[np.ix_(y.astype(np.intp), x.astype(np.intp))]
-    return draw_overlay(Image(pixels, ("red", "green", "blue")), reduced)
+    return draw_overlay(Image(pixels, RGB), reduced)
 
 
 def contact_sheet(tiles: Sequence[Rgb], *, columns: int = SHEET_COLUMNS) -> Rgb:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import ndimage
 
-from cellrim.core.image import Image
+from cellrim.core.image import RGB, Image
 from cellrim.core.labels import areas, median_diameter, relabel
 from cellrim.datasets import pairs, sartorius
 from cellrim.datasets.base import Listing, Problem, Sample, Truth
@@ -280,7 +280,7 @@ def write_image(path: Path, image: Image) -> None:
         return
     import tifffile
 
-    colour = image.channels == ("red", "green", "blue") and pixels.dtype != np.float32
+    colour = image.channels == RGB and pixels.dtype != np.float32
     if pixels.ndim == 3 and not colour:
         pixels = np.moveaxis(pixels, 2, 0)
     metadata: dict[str, Any] = {"axes": "YX" if pixels.ndim == 2 else "YXS" if colour else "CYX"}

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.core.image import Image, image_from_array
+from cellrim.core.image import RGB, Image, image_from_array
 from cellrim.core.stack import PLANE_AXES, Index, Stack
 from cellrim.errors import CellrimError, ImageReadError
 from cellrim.io.bitmaps import is_bitmap
@@ -196,9 +196,12 @@ def open_stack(
 
 
 def collapse_grey(image: Image) -> Image:
-    """Return one channel where three are equal: grey that was stored as RGB."""
+    """Return one channel where three colours are equal: grey that was stored as RGB.
+
+    Channels that have names of their own stay, so that they can be asked for.
+    """
     pixels = image.pixels
-    if pixels.shape[2] != 3:
+    if image.channels != RGB:
         return image
     for view in (pixels[::16, ::16], pixels):  # a thin grid tells most colour images at once
         if not (_equal(view[..., 0], view[..., 1]) and _equal(view[..., 0], view[..., 2])):
@@ -296,7 +299,7 @@ def _channel_names(source: Source) -> tuple[str, ...]:
     count = math.prod(source.length(a) for a in "CS")
     if source.channels is not None and len(source.channels) == count:
         return source.channels
-    named = {1: ("grey",), 3: ("red", "green", "blue")}
+    named = {1: ("grey",), 3: RGB}
     return named.get(count, tuple(f"channel {i}" for i in range(count)))
 
 

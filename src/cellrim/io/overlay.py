@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.core.image import Image
+from cellrim.core.image import RGB, Image
 from cellrim.core.labels import Labels, median_diameter, relabel, touching
 from cellrim.core.normalise import IntensityRange, measure_range, normalise
 from cellrim.errors import InputError
@@ -62,7 +62,6 @@ _MORE_COLOURS = (
     (0, 1, 1),
     (1, 0.5, 0),
 )
-_RGB = ("red", "green", "blue")
 # A line is one pixel for each of these many pixels of the image's longer edge ...
 _EDGE_PER_LINE = 1000
 # ... but never more than this part of the cell's diameter.
@@ -148,7 +147,7 @@ def display(image: Image) -> Rgb:
         uint8, axes ``YXC``, red green blue; a new array. NaN is black.
     """
     pixels = image.pixels
-    true_colour = image.channels == _RGB
+    true_colour = image.channels == RGB
     if true_colour and pixels.dtype == np.uint8:
         return pixels.copy()
     intensity = measure_range(pixels)
