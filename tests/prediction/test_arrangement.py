@@ -67,7 +67,16 @@ def test_one_channel_among_empty_or_equal_ones_is_grey(web):
     assert arranged(_image(nothing, nothing))[1].shape == (*web.shape, 1)
 
 
-def test_colours_of_a_stain_stay_as_they_are(web):
+def test_colours_of_a_stain_come_as_red_green_and_blue(spots):
+    """Stains take away green most and blue least, whatever the order of the channels."""
+    stain = (250 - spots // 2, 250 - spots, 250 - spots // 3)
+    for order in permutations(range(3)):
+        channels, got = arranged(_image(*(stain[k] for k in order)))
+        assert [order[c] for c in channels] == [0, 1, 2]
+        np.testing.assert_array_equal(got, as_it_is(*stain))
+
+
+def test_three_channels_that_show_the_same_on_dark_stay(web):
     planes = (250 - web // 2, 240 - web, 250 - web // 3)
     channels, got = arranged(_image(*planes))
     assert channels == (0, 1, 2)
