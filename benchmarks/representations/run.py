@@ -8,7 +8,7 @@ Usage, with CELLRIM_DATA set (``bench`` and ``train`` extras):
 
 The first trains each representation and scores it on the held-back images at their true diameter,
 so that no scale estimate takes part. Decode options are chosen for each on these images, out of
-nine or ten. It goes on where it was stopped and writes OUT/table.md.
+several. It goes on where it was stopped and writes OUT/table.md.
 The second needs no training: true labels to maps and back, which is the most each could reach. The
 labels are brought to the canonical scale first, as the network would see them; --full-size leaves
 them as they are.

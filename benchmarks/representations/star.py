@@ -43,8 +43,8 @@ class Star(Representation):
     units: ClassVar[tuple[float, ...]] = (127.0, *(2.0,) * RAYS)
     dtype: ClassVar[type] = np.uint8
     tried: ClassVar[dict[str, tuple[float, ...]]] = {
-        "probability": (0.5, 0.05, 0.1, 0.2, 0.3),
-        "overlap": (0.4, 0.3),
+        "probability": (0.3, 0.2, 0.4),
+        "overlap": (0.4,),
     }
 
     def describe(self, labels: Labels) -> Maps:
