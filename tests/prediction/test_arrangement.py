@@ -2,26 +2,12 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from cellrim.core.image import Image
 from cellrim.core.normalise import measure_range, normalise
 from cellrim.errors import InputError
 from cellrim.prediction.arrangement import arrange_channels, choose_channels
 from cellrim.prediction.survey import survey
-
-
-@pytest.fixture
-def spots(discs):
-    return discs((200, 240), 8, spacing=32)
-
-
-@pytest.fixture
-def web(spots):
-    """Rings around the spots that touch each other, as membranes do."""
-    distance = ndimage.distance_transform_edt(spots < 100)
-    rings = np.where((distance > 5) & (distance < 9), 180, 20).astype(np.uint8)
-    return np.maximum(rings, np.roll(rings, 11, axis=1))
 
 
 def _image(*planes):

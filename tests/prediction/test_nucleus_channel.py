@@ -2,7 +2,6 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from cellrim.core.image import Image, image_from_array
 from cellrim.errors import InputError
@@ -13,19 +12,6 @@ from cellrim.prediction.nucleus_channel import (
 )
 
 NAMES = ("a", "b", "c")
-
-
-@pytest.fixture
-def spots(discs):
-    return discs((200, 240), 8, spacing=32)
-
-
-@pytest.fixture
-def web(spots):
-    """Rings around the spots that touch each other, as membranes do."""
-    distance = ndimage.distance_transform_edt(spots < 100)
-    rings = np.where((distance > 5) & (distance < 9), 180, 20).astype(np.uint8)
-    return np.maximum(rings, np.roll(rings, 11, axis=1))
 
 
 def _image(*planes):

@@ -7,10 +7,7 @@ track that divided into it, or 0.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 
 from cellrim.core.labels import Labels
 from cellrim.errors import OutputError
+from cellrim.io.atomic import atomic_folder, remove
 
 TRACKS_NAME = "res_track.txt"
 
@@ -51,9 +49,7 @@ def write_ctc(
     _check_replaceable(folder)
     digits = max(3, len(str(int(end.max(initial=0)))))
     dtype = np.uint16 if len(begin) <= np.iinfo(np.uint16).max else np.uint32
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
+    with atomic_folder(folder) as partial:
         for frame, labels in enumerate(frames):
             tifffile.imwrite(
                 partial / f"mask{frame:0{digits}d}.tif", labels.astype(dtype), compression="zlib"
@@ -61,14 +57,6 @@ def write_ctc(
         rows = enumerate(zip(begin, end, parent, strict=True), start=1)
         lines = (f"{n} {b} {e} {p}\n" for n, (b, e, p) in rows)
         (partial / TRACKS_NAME).write_text("".join(lines), encoding="ascii")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.replace(folder)
-    except OSError as error:
-        raise OutputError(f"Cannot write {folder}: {error.strerror or error}.") from error
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(partial)
 
 
 def remove_ctc(folder: Path) -> None:
@@ -79,11 +67,8 @@ def remove_ctc(folder: Path) -> None:
     OutputError
         If it cannot be removed.
     """
-    try:
-        if is_ctc(folder):
-            shutil.rmtree(folder)
-    except OSError as error:
-        raise OutputError(f"Cannot remove {folder}: {error.strerror or error}.") from error
+    if is_ctc(folder):
+        remove(folder)
 
 
 def is_ctc(folder: Path) -> bool:

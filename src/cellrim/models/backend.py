@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from threading import Lock
@@ -108,16 +109,46 @@ class OnnxBackend:
         ModelError
             If the batch does not fit, the network fails, or it returns NaN.
         """
-        check_batch(batch, self._stride)
-        try:
-            with self._alone:
-                maps: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
-        except Exception as error:  # onnxruntime raises its own types, and MemoryError
-            raise ModelError(
-                f"The network {self._path} failed on {batch.shape}: {error}"
-            ) from error
-        check_maps(maps, batch, self._path)
+        return run_checked(self._run, batch, stride=self._stride, path=self._path)
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with self._alone:
+            maps: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
         return maps
+
+
+def run_checked(
+    run: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    batch: NDArray[np.float32],
+    *,
+    stride: int,
+    path: Path,
+) -> NDArray[np.float32]:
+    """Run a network, whatever computes it, and check what goes in and what comes out.
+
+    Parameters
+    ----------
+    run
+        Computes the maps of a batch.
+    batch
+        float32 ``(B, 3, H, W)``, H and W multiples of the stride.
+    stride
+        Of the network.
+    path
+        The network's file, to name in errors.
+
+    Raises
+    ------
+    ModelError
+        If the batch does not fit, the network fails, or it returns NaN.
+    """
+    check_batch(batch, stride)
+    try:
+        maps = run(batch)
+    except Exception as error:  # runtimes raise types of their own, and MemoryError
+        raise ModelError(f"The network {path} failed on {batch.shape}: {error}") from error
+    check_maps(maps, batch, path)
+    return maps
 
 
 def check_batch(batch: NDArray[Any], stride: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.errors import MissingExtraError, ModelError
-from cellrim.models.backend import check_batch, check_maps, count_threads, read_network
+from cellrim.models.backend import count_threads, read_network, run_checked
 from cellrim.models.card import ONNX_NAME, ModelCard
 
 
@@ -71,15 +71,10 @@ class OpenVinoBackend:
         ModelError
             If the batch does not fit, the network fails, or it returns NaN.
         """
-        check_batch(batch, self._stride)
-        try:
-            maps = np.asarray(self._request().infer({0: batch})[0], np.float32)
-        except Exception as error:  # openvino raises its own types
-            raise ModelError(
-                f"The network {self._path} failed on {batch.shape}: {error}"
-            ) from error
-        check_maps(maps, batch, self._path)
-        return maps
+        return run_checked(self._run, batch, stride=self._stride, path=self._path)
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(self._request().infer({0: batch})[0], np.float32)
 
     def _request(self) -> Any:
         """Return the request of this thread: one cannot be used by two at the same time."""

@@ -7,7 +7,6 @@ Planes are named after the image and where they lie, counted from 0 as in the ta
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 from cellrim.core.labels import as_labels
 from cellrim.core.stack import PLANE_AXES, Index
 from cellrim.errors import ImageReadError, InputError, OutputError
-from cellrim.io.atomic import atomic_folder
+from cellrim.io.atomic import atomic_folder, remove
 from cellrim.io.exports.base import CellSet, Format
 from cellrim.io.sources import Source, describe_axes, to_yxc
 
@@ -116,11 +115,8 @@ def remove_planes(folder: Path) -> None:
     OutputError
         If it cannot be removed.
     """
-    try:
-        if _is_ours(folder):
-            shutil.rmtree(folder)
-    except OSError as error:
-        raise OutputError(f"Cannot remove {folder}: {error.strerror or error}.") from error
+    if _is_ours(folder):
+        remove(folder)
 
 
 def _is_ours(folder: Path) -> bool:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from cellrim.server.workspace.comparison import Comparison
 from cellrim.server.workspace.corrected import CorrectedSet
 from cellrim.server.workspace.desk import In, Route
 from cellrim.server.workspace.picture import Picture
 from cellrim.server.workspace.status import Body, Key
 from cellrim.server.workspace.trainer import why_not
-from cellrim.server.workspace.training import Stage, State
+from cellrim.server.workspace.training import Mark, Stage, State
 
 router = APIRouter(prefix="/learning", route_class=Route)
 
@@ -28,26 +28,6 @@ class InSet(BaseModel):
     id: str
     name: str
     cells: int
-
-
-class MarkOut(BaseModel):
-    """Accuracy on the images held back, at one moment of the training."""
-
-    epoch: int
-    ap50: float
-
-
-class ComparisonOut(BaseModel):
-    """One corrected image before and after."""
-
-    key: str
-    name: str
-    held_back: bool
-    cells: int
-    cells_before: int
-    cells_after: int
-    ap50_before: float
-    ap50_after: float
 
 
 class Learning(BaseModel):
@@ -66,10 +46,10 @@ class Learning(BaseModel):
     ]
     fraction: float
     loss: float | None
-    marks: list[MarkOut]
+    marks: list[Mark]
     log: list[str]
     error: str | None
-    comparison: list[ComparisonOut]
+    comparison: list[Comparison]
 
 
 class StartTraining(Body):
@@ -103,10 +83,10 @@ def learning(workspace: In) -> Learning:
         seconds_left=training.seconds_left,
         fraction=training.fraction,
         loss=training.loss,
-        marks=[MarkOut(**asdict(mark)) for mark in training.marks],
+        marks=list(training.marks),
         log=list(training.log)[-20:],
         error=training.error,
-        comparison=[ComparisonOut(**asdict(row)) for row in training.comparison],
+        comparison=list(training.comparison),
     )
 
 
