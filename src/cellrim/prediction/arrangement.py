@@ -111,8 +111,8 @@ def arrange_channels(image: Readable, seen: Survey) -> Arrangement:
 def _as_stains(intensity: IntensityRange) -> list[int]:
     """Positions of red, green and blue: stains of cells take away green most and blue least.
 
-    So it is in 92 of 96 images of histology of the training data, and the rest differ in red and
-    blue (haematoxylin and eosin); the smears (Giemsa) differ in red and green at most.
+    So do haematoxylin and eosin, and Giemsa nearly always. Where an image differs, two colours
+    change places, which costs little (docs/channels.md, benchmarks/channels.py).
     """
     span = np.subtract(intensity.high, intensity.low)
     blue, red, green = np.argsort(span, kind="stable").tolist()
