@@ -172,6 +172,7 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "wider": unet(64, 128, 192, 256, 256, rim=24),
     "shallow": unet(*BASE[:4]),
     "deep": unet(*BASE, 256),
+    "thin rim": unet(*BASE, rim=8),
     "half output": lambda: HalfOutput(UNetShape(BASE)),
     "plain blocks": lambda: with_blocks(UNet(UNetShape(BASE)), Plain),
     "separable": lambda: with_blocks(UNet(UNetShape(BASE)), Separable),
