@@ -54,7 +54,7 @@ class LoadCones:
             version="1",
             created="2026-01-01",
             canonical_diameter=24.0,
-            halo=192,
+            halo=160,
             decode=DecodeOptions(sink_radius=3, min_area=24, min_confidence=0.45),
             sha256="0" * 64,
         )

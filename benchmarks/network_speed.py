@@ -5,15 +5,16 @@ Usage: CELLRIM_DATA=path/to/data python benchmarks/network_speed.py [--model gen
 
 CPU-seconds (user and system, one thread) per megapixel of network input, medians of runs in turn;
 then mAP on every validation set through the whole predictor, and the largest loss against fp32,
-which may be 0.005. int8 is static: ranges of activations from real training images (brought to the
-canonical scale), weights per channel. "int8 body" leaves the layers at full resolution (the first,
-and the last three) in float. ``--quick`` only shows that everything runs: small tiles, one round,
-one image of two sets; its numbers mean nothing. Extras ``bench`` and ``train``.
+which may be 0.005. "int8" is the model's own twin, whose layers at full resolution stay in float32;
+"int8 everywhere" spares none (ranges from real training images at the canonical scale). ``--quick``
+only shows that everything runs: small tiles, one round, one image of two sets; its numbers mean
+nothing. Extras ``bench`` and ``train``.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,6 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
 from shared import Table, by_set, interleaved, recipe_samples, truth_of
 
 from cellrim.core.labels import median_diameter
@@ -30,6 +30,8 @@ from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.datasets.base import Sample
 from cellrim.evaluation import Counts, scores
+from cellrim.models.card import INT8_NAME, ONNX_NAME
+from cellrim.models.quantise import float_weights, quantise
 from cellrim.models.registry import ModelFolder, find_model
 from cellrim.prediction import Segmenter
 from cellrim.training.validate import score_image
@@ -64,7 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--calibration", type=int, default=48, help="training images for int8")
     parser.add_argument("--per-set", type=int, help="validation images of each set; all")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--keep", type=Path, help="folder to keep the quantised networks in")
+    parser.add_argument("--keep", type=Path, help="folder to keep the networks in")
     parser.add_argument("--only", default="", help="names, separated by commas")
     parser.add_argument("--quick", action="store_true", help="only show that everything runs")
     options = parser.parse_args()
@@ -78,22 +80,21 @@ def arguments() -> argparse.Namespace:
 def make_backends(
     folder: ModelFolder, keep: Path, options: argparse.Namespace
 ) -> dict[str, Backend]:
-    keep.mkdir(parents=True, exist_ok=True)
-    plain, whole, body = (keep / f"{n}.onnx" for n in ("fp32", "int8", "int8_body"))
+    everywhere, plain = keep / "everywhere", keep / "fp32.onnx"
     if not plain.is_file():
+        everywhere.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder.network, everywhere / ONNX_NAME)
+        batches = calibration_batches(folder, options.calibration)
+        quantise(everywhere, batches, spared=lambda _: [])
         onnx.save(float_weights(onnx.load(folder.network)), plain)
-    for path, spared in ((whole, False), (body, True)):
-        if not path.is_file():
-            batches = list(calibration_batches(folder, options.calibration))
-            quantise(plain, path, batches, spare_full_resolution=spared)
     makers: dict[str, Any] = {
-        "ONNX Runtime fp32": lambda: Onnx(plain),
-        "ONNX Runtime int8": lambda: Onnx(whole),
-        "ONNX Runtime int8 body": lambda: Onnx(body),
+        "ONNX Runtime fp32": lambda: Onnx(folder.network),
+        "ONNX Runtime int8": lambda: Onnx(folder.path / INT8_NAME),
+        "ONNX Runtime int8 everywhere": lambda: Onnx(everywhere / INT8_NAME),
         "OpenVINO fp32": lambda: OpenVino(plain, "f32"),
         "OpenVINO bf16": lambda: OpenVino(plain, "bf16"),
-        "OpenVINO int8": lambda: OpenVino(whole, "f32"),
-        "OpenVINO int8 body": lambda: OpenVino(body, "f32"),
+        "OpenVINO int8": lambda: OpenVino(folder.path / INT8_NAME, "f32"),
+        "OpenVINO int8 everywhere": lambda: OpenVino(everywhere / INT8_NAME, "f32"),
     }
     wanted = [n for n in options.only.split(",") if n] or list(makers)
     backends: dict[str, Backend] = {}
@@ -105,25 +106,7 @@ def make_backends(
     return backends
 
 
-# ------------------------------------------------------------------ quantise
-
-
-def float_weights(model: Any) -> Any:
-    """Undo the half-size storage of weights: float16 behind a Cast becomes float32."""
-    graph = model.graph
-    weights = {w.name: w for w in graph.initializer}
-    kept = []
-    for node in graph.node:
-        weight = weights.get(node.input[0]) if node.op_type == "Cast" else None
-        if weight is None or weight.data_type != TensorProto.FLOAT16:
-            kept.append(node)
-            continue
-        values = numpy_helper.to_array(weight).astype(np.float32)
-        weight.CopyFrom(numpy_helper.from_array(values, node.output[0]))
-    del graph.node[:]
-    graph.node.extend(kept)
-    onnx.checker.check_model(model)
-    return model
+# ------------------------------------------------------------------ calibrate
 
 
 def calibration_batches(folder: ModelFolder, count: int) -> Iterator[Batch]:
@@ -146,52 +129,6 @@ def one_tile(sample: Sample, folder: ModelFolder, rng: np.random.Generator) -> B
     y, x = (int(rng.integers(n - _TILE + 1)) for n in small.shape[:2])
     tile = small[y : y + _TILE, x : x + _TILE]
     return np.ascontiguousarray(np.moveaxis(tile, 2, 0)[np.newaxis], dtype=np.float32)
-
-
-def quantise(plain: Path, path: Path, batches: list[Batch], *, spare_full_resolution: bool) -> None:
-    """Write a static int8 network (QDQ, weights per channel) calibrated on real images."""
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left = iter(batches)
-
-        def get_next(self) -> dict[str, Batch] | None:
-            batch = next(self._left, None)
-            return None if batch is None else {"image": batch}
-
-    ready = path.with_suffix(".ready.onnx")
-    quant_pre_process(plain, ready, skip_symbolic_shape=True)
-    spared = full_resolution_layers(ready) if spare_full_resolution else []
-    quantize_static(
-        ready,
-        path,
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv", "Add", "Relu"],
-        nodes_to_exclude=spared,
-    )
-    ready.unlink()
-
-
-def full_resolution_layers(path: Path) -> list[str]:
-    """The first convolution, and everything from the sub-pixel shuffle's convolution on."""
-    nodes = list(onnx.load(path).graph.node)
-    shuffle = next(i for i, n in enumerate(nodes) if n.op_type == "DepthToSpace")
-    convolutions = [i for i, n in enumerate(nodes) if n.op_type == "Conv"]
-    before = max(i for i in convolutions if i < shuffle)
-    first = convolutions[0]
-    spared = [*nodes[: first + 2], *nodes[before:]]
-    return [n.name for n in spared]
 
 
 # ------------------------------------------------------------------ backends

@@ -2,7 +2,7 @@
 
 Usage: python scripts/promote_model.py runs/general/model [NAME]
 
-Compares the validation metrics in the two model cards, set by set, and copies model.onnx and
+Compares the validation metrics in the two model cards, set by set, and copies the networks and
 card.json into the package only if the mean over the sets has risen: of (AP50 + mAP) / 2, and of F1
 where boxes are compared. Exit code 1 if the old model stays.
 """
@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from cellrim.models.card import CARD_NAME, ONNX_NAME, ModelCard, read_card
+from cellrim.models.card import CARD_NAME, INT8_NAME, ONNX_NAME, ModelCard, read_card
 
 EMBEDDED = Path(__file__).parents[1] / "src" / "cellrim" / "models" / "embedded"
 BOXES = ("bbbc041",)
@@ -45,8 +45,11 @@ def main() -> int:
             print("The old model stays: the new one is not better.")
             return 1
     target.mkdir(parents=True, exist_ok=True)
-    for file in (ONNX_NAME, CARD_NAME):
-        shutil.copyfile(source / file, target / file)
+    for file in (ONNX_NAME, INT8_NAME, CARD_NAME):
+        if (source / file).is_file():
+            shutil.copyfile(source / file, target / file)
+        else:
+            (target / file).unlink(missing_ok=True)
     print(f"{new.name} is now {source}")
     return 0
 

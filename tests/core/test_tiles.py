@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,12 +24,13 @@ def test_cores_cover_each_pixel_once(height, width, multiple, halo, extra):
     count = np.zeros((height, width), int)
     for tile in plan_tiles((height, width), size=size, halo=halo, multiple=multiple):
         count[tile.core] += 1
+        assert math.prod(r.stop - r.start for r in tile.read) <= size**2
         for read, core, inner, length in zip(
             tile.read, tile.core, tile.inner, (height, width), strict=True
         ):
             assert read.start % multiple == 0
             assert (read.stop - read.start) % multiple == 0
-            assert 0 < read.stop - read.start <= size
+            assert read.stop > read.start
             assert read.start + inner.start == core.start
             assert read.start <= max(0, core.start - halo)
             assert read.stop >= min(length, core.stop + halo)
@@ -54,6 +57,14 @@ def test_reflection_is_that_of_numpy(shape):
     [tile] = plan_tiles(shape, size=64, halo=0, multiple=64)
     padding = [(0, 64 - n) for n in shape]
     np.testing.assert_array_equal(read_tile(image, tile), np.pad(image, padding, mode="reflect"))
+
+
+def test_the_cut_that_reads_least_is_taken():
+    tiles = plan_tiles((2048, 2048), size=1568, halo=160, multiple=32)
+    assert sorted(t.read for t in tiles) == [
+        (slice(0, 2048), slice(0, 1184)),
+        (slice(0, 2048), slice(864, 2048)),
+    ]
 
 
 def test_tiles_without_a_core_are_refused():

@@ -130,6 +130,13 @@ def segment(
             help="Where the network runs; auto: a GPU that works, else the CPU.",
         ),
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|float32|int8",
+            help="Numbers the network computes in; auto: int8 on CPUs that are fast at it.",
+        ),
+    ] = "auto",
     report: Annotated[
         bool,
         typer.Option("--report/--no-report", help="Write report.html, to look at in a browser."),
@@ -164,7 +171,8 @@ def segment(
     if out is None:
         raise UsageError("Expected a folder for the results: -o FOLDER.")
     share = _threads(threads, workers, cluster)
-    load = Model(model, threads=share, accurate=accurate, device=device)
+    load = Model(model, threads=share, accurate=accurate, device=device, precision=precision)
+    load = load.settled() if cluster else load
     with _as_usage():
         request = Request(
             diameter=diameter,

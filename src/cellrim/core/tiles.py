@@ -45,14 +45,18 @@ class Tile:
 
 
 def plan_tiles(shape: tuple[int, int], *, size: int, halo: int, multiple: int) -> tuple[Tile, ...]:
-    """Cut an image into tiles.
+    """Cut an image into the tiles that read the fewest pixels.
+
+    Halos are read twice, so the cut matters: an image of 2048 x 2048 costs 16 % more than itself in
+    two long tiles and 33 % in four square ones (halo 160).
 
     Parameters
     ----------
     shape
         Height and width of the image, in pixels.
     size
-        Longest edge of what goes through the network at once; rounded down to ``multiple``.
+        What goes through the network at once has at most the pixels of a square of this edge,
+        rounded down to ``multiple``.
     halo
         Context around each core; rounded up to ``multiple``. The frame of the image gets none, so
         that it looks the same to the network whatever the tiling.
@@ -67,42 +71,58 @@ def plan_tiles(shape: tuple[int, int], *, size: int, halo: int, multiple: int) -
     Raises
     ------
     InputError
-        If the image is empty, or a tile is too small to have a core.
+        If the image is empty, or a square tile is too small to have a core.
 
     Examples
     --------
-    >>> [t.core[1] for t in plan_tiles((32, 100), size=64, halo=8, multiple=8)]
-    [slice(0, 32, None), slice(32, 72, None), slice(72, 100, None)]
+    >>> [t.core[1] for t in plan_tiles((60, 100), size=64, halo=8, multiple=8)]
+    [slice(0, 48, None), slice(48, 100, None)]
     """
     if min(shape) < 1:
         raise InputError(f"Expected at least one pixel, but got shape {shape}.")
     halo = -(-halo // multiple) * multiple
-    longest = (size - 2 * halo) // multiple * multiple
-    if longest < multiple:
+    edge = size // multiple * multiple
+    if edge < 2 * halo + multiple:
         raise InputError(
             f"Expected tiles of at least {2 * halo + multiple} pixels (halo {halo}), "
             f"but got {size}."
         )
-    whole = size // multiple * multiple
-    rows, columns = (_plan_axis(n, longest, whole, halo, multiple) for n in shape)
+    down, across = (_cuts(n, edge, halo, multiple) for n in shape)
+    fitting = [(y, x) for y in down for x in across if y.longest * x.longest <= edge**2]
+    rows, columns = min(fitting, key=lambda cut: cut[0].total * cut[1].total)
     return tuple(
         Tile((read_y, read_x), (core_y, core_x))
-        for read_y, core_y in rows
-        for read_x, core_x in columns
+        for read_y, core_y in rows.parts
+        for read_x, core_x in columns.parts
     )
 
 
-def _plan_axis(
-    length: int, longest: int, whole: int, halo: int, multiple: int
-) -> list[tuple[slice, slice]]:
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """One way to cut an axis: what is read and what is kept of each part."""
+
+    parts: list[tuple[slice, slice]]
+    longest: int
+    total: int
+
+
+def _cuts(length: int, edge: int, halo: int, multiple: int) -> list[_Cut]:
+    """Cuts of an axis into equal parts, from one part to twice as many as squares need."""
+    units = -(-length // multiple)
+    squares = -(-units * multiple // (edge - 2 * halo))
+    return [_cut(length, halo, multiple, count) for count in range(1, min(units, 2 * squares) + 1)]
+
+
+def _cut(length: int, halo: int, multiple: int, count: int) -> _Cut:
     units = -(-length // multiple)
     frame = units * multiple
-    count = 1 if frame <= whole else -(-frame // longest)
     bounds = [round(i * units / count) * multiple for i in range(count + 1)]
-    return [
+    parts = [
         (slice(max(0, a - halo), min(frame, b + halo)), slice(a, min(b, length)))
         for a, b in pairwise(bounds)
     ]
+    read = [part.stop - part.start for part, _ in parts]
+    return _Cut(parts, max(read), sum(read))
 
 
 def read_tile(image: NDArray[Any], tile: Tile) -> NDArray[Any]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.errors import ModelError
-from cellrim.models.card import ONNX_NAME, ModelCard, sha256_of
-from cellrim.models.devices import AUTO, KINDS, OPENVINO, Device, devices_to_try
+from cellrim.models.card import INT8_NAME, ONNX_NAME, ModelCard, sha256_of
+from cellrim.models.devices import AUTO, CPU, KINDS, OPENVINO, Device, devices_to_try
+from cellrim.models.precision import FLOAT32, INT8, check_precision, fast_at_int8
 from cellrim.representation.flow import MAPS
 
 
@@ -56,7 +57,7 @@ def available_providers() -> tuple[str, ...]:
 
 
 class OnnxBackend:
-    """Runs ``model.onnx`` with ONNX Runtime.
+    """Runs ``model.onnx``, or its twin in 8-bit integers, with ONNX Runtime.
 
     Threads belong to this backend's session: the process's own settings are not touched.
 
@@ -71,14 +72,23 @@ class OnnxBackend:
     device
         Where it runs, as for :func:`~cellrim.models.devices.devices_to_try`. Where a device is
         asked for by name, no other takes its place.
+    precision
+        ``float32``; ``int8``: the twin, on the CPU; ``auto``: the twin where the model has one,
+        the device is the CPU, and it is fast at 8-bit integers.
+
+    Attributes
+    ----------
+    device, precision
+        What it became.
 
     Raises
     ------
     ModelError
-        If the file is missing, has another hash than the card states, is no ONNX model, takes or
-        returns something else than the card says, or the device does not work.
+        If a file is missing, has another hash than the card states, is no ONNX model, takes or
+        returns something else than the card says, or the device does not work; or if the model has
+        no twin and is to run as one.
     UsageError
-        If there is no such device.
+        If there is no such device or precision.
     """
 
     def __init__(
@@ -88,13 +98,14 @@ class OnnxBackend:
         *,
         threads: int | None = None,
         device: str = AUTO,
+        precision: str = AUTO,
     ) -> None:
+        check_precision(precision)
         self.threads = count_threads(threads)
         self._stride, self._path = card.stride, folder / ONNX_NAME
         devices = devices_to_try(device, available_providers())
-        self._session, self.device = _open_session(
-            read_network(self._path, card), self._path, self.threads, devices
-        )
+        opened = _open(folder, card, self.threads, devices, precision)
+        self._session, self.device, self.precision = opened
         self._alone: AbstractContextManager[Any] = (
             nullcontext() if KINDS[self.device.kind].shared else Lock()
         )
@@ -198,35 +209,41 @@ def count_threads(asked: int | None) -> int:
 
 
 def open_backend(
-    folder: Path, card: ModelCard, *, threads: int | None = None, device: str = AUTO
+    folder: Path,
+    card: ModelCard,
+    *,
+    threads: int | None = None,
+    device: str = AUTO,
+    precision: str = AUTO,
 ) -> Backend:
     """Open what runs a network where it is asked for.
 
     Parameters
     ----------
-    folder, card, threads
+    folder, card, threads, precision
         As for :class:`OnnxBackend`.
     device
         As for :class:`OnnxBackend`, or ``openvino``:
-        :class:`~cellrim.models.openvino.OpenVinoBackend`.
+        :class:`~cellrim.models.openvino.OpenVinoBackend`, whose precision is its own choice.
 
     Raises
     ------
     ModelError
         If the model is damaged or the device does not work.
     UsageError
-        If there is no such device.
+        If there is no such device or precision.
     MissingExtraError
         If OpenVINO is asked for and not installed.
     """
+    check_precision(precision)
     if device == OPENVINO:
         from cellrim.models.openvino import OpenVinoBackend
 
         return OpenVinoBackend(folder, card, threads=threads)
-    return OnnxBackend(folder, card, threads=threads, device=device)
+    return OnnxBackend(folder, card, threads=threads, device=device, precision=precision)
 
 
-def read_network(path: Path, card: ModelCard) -> bytes:
+def read_network(path: Path, expected: str) -> bytes:
     """Read a network file, checked by the hash of its card.
 
     Raises
@@ -239,26 +256,47 @@ def read_network(path: Path, card: ModelCard) -> bytes:
     except OSError as error:
         raise ModelError(f"Cannot read the network {path}: {error.strerror}.") from error
     found = sha256_of(data)
-    if found != card.sha256:
+    if found != expected:
         raise ModelError(
-            f"The network {path} is not the one of its card: expected sha256 {card.sha256}, but "
+            f"The network {path} is not the one of its card: expected sha256 {expected}, but "
             f"got {found}. Install the model again."
         )
     return data
 
 
-def _open_session(
-    data: bytes, path: Path, threads: int, devices: tuple[Device, ...]
-) -> tuple[Any, Device]:
-    """Open a session on the first of the devices that works."""
+def _open(
+    folder: Path, card: ModelCard, threads: int, devices: tuple[Device, ...], precision: str
+) -> tuple[Any, Device, str]:
+    """Open a session on the first of the devices that works, in the precision that pays there."""
+    path = folder / ONNX_NAME
+    data = read_network(path, card.sha256)
     *preferred, last = devices
     for device in preferred:
         with suppress(ModelError):
-            return _session_on(device, data, path, threads), device
-    return _session_on(last, data, path, threads), last
+            return _session_on(device, data, path, threads), device, FLOAT32
+    if _runs_as_int8(card, last, precision, folder):
+        twin = folder / INT8_NAME
+        read_network(twin, card.int8_sha256 or "")
+        try:
+            # By its path: the twin's weights lie in the file beside it.
+            return _session_on(last, str(twin), twin, threads), last, INT8
+        except ModelError:  # an ONNX Runtime that cannot read it
+            if precision == INT8:
+                raise
+    return _session_on(last, data, path, threads), last, FLOAT32
 
 
-def _session_on(device: Device, data: bytes, path: Path, threads: int) -> Any:
+def _runs_as_int8(card: ModelCard, device: Device, precision: str, folder: Path) -> bool:
+    possible = card.int8_sha256 is not None and KINDS[device.kind].provider == CPU
+    if precision == INT8 and not possible:
+        raise ModelError(
+            f"Expected a model with {INT8_NAME}, and the device cpu, to compute in {INT8}, but got "
+            f"{folder} and {device}. Leave the precision to {AUTO}."
+        )
+    return possible and (precision == INT8 or (precision == AUTO and fast_at_int8()))
+
+
+def _session_on(device: Device, network: bytes | str, path: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -269,7 +307,7 @@ def _session_on(device: Device, data: bytes, path: Path, threads: int) -> Any:
     # Spinning threads burn the cores of everything else that runs on the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=device.providers)
+        session = onnxruntime.InferenceSession(network, options, providers=device.providers)
     except Exception as error:  # onnxruntime raises its own types
         raise ModelError(
             f"{path} is no network that ONNX Runtime can run on {device}: {error}"

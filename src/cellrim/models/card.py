@@ -23,6 +23,7 @@ from cellrim.representation.flow import DecodeOptions
 
 CARD_NAME = "card.json"
 ONNX_NAME = "model.onnx"
+INT8_NAME = "model.int8.onnx"
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -88,6 +89,8 @@ class ModelCard(BaseModel):
         What it is known to do badly, one sentence each.
     sha256
         Hash of ``model.onnx``, hexadecimal.
+    int8_sha256
+        Hash of ``model.int8.onnx``, the network's twin in 8-bit integers; None where there is none.
     """
 
     model_config = _FROZEN
@@ -113,6 +116,7 @@ class ModelCard(BaseModel):
     intervals: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
     limitations: tuple[str, ...] = ()
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    int8_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     def calibrated(self, confidence: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the chance to be right, 0..1, of cells of which the network says this."""

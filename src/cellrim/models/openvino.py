@@ -44,7 +44,7 @@ class OpenVinoBackend:
             raise MissingExtraError("--device openvino", "openvino") from None
         self.threads = count_threads(threads)
         self._stride, self._path = card.stride, folder / ONNX_NAME
-        read_network(self._path, card)
+        read_network(self._path, card.sha256)
         core = openvino.Core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if "BF16" in able else "f32"

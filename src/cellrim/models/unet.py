@@ -43,17 +43,17 @@ class UNetShape:
 
     @property
     def halo(self) -> int:
-        """Context in pixels beyond which no input changes an output; a multiple of the stride.
+        """Context in pixels beyond which no input changes a core; a multiple of the stride.
 
-        Summed over the layers: a convolution reaches one pixel of its own grid, and aligning a
-        pixel to the coarsest grid up to a stride.
+        Summed over the layers: a convolution reaches one pixel of its own grid. Cores begin and
+        end at multiples of the stride, so none of them shares a pixel of the coarsest grid.
         """
         reach = 3  # rim, stem, refine
         for level in range(len(self.widths)):
             grid = 2 ** (level + 1)
             reach += grid + (grid if level == 0 else grid // 2)
             reach += 2 * grid if level < len(self.widths) - 1 else 0
-        return -(-(reach + self.stride) // self.stride) * self.stride
+        return -(-reach // self.stride) * self.stride
 
 
 class UNet(nn.Module):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cellrim.models.backend import open_backend
-from cellrim.models.devices import AUTO
+from cellrim.models.precision import AUTO, FLOAT32, INT8, fast_at_int8
 from cellrim.models.registry import find_model
 from cellrim.prediction.accurate import AccurateSegmenter
 from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
@@ -19,6 +19,7 @@ def load_model(
     tile_size: int = DEFAULT_TILE,
     accurate: bool = False,
     device: str = AUTO,
+    precision: str = AUTO,
 ) -> Segmenter:
     """Load a model.
 
@@ -29,10 +30,13 @@ def load_model(
     threads
         Threads to use; one per CPU where left out.
     tile_size
-        Edge of a tile at the network's scale.
+        As for :class:`~cellrim.prediction.segmenter.Segmenter`.
     accurate
         Average the maps of eight orientations and two scales
         (:class:`~cellrim.prediction.accurate.AccurateSegmenter`) instead of one look.
+    device, precision
+        Where the network runs and in which numbers: see
+        :func:`~cellrim.models.backend.open_backend`.
 
     Returns
     -------
@@ -43,12 +47,14 @@ def load_model(
     ModelError
         If there is no such model, it is damaged, or the device does not work.
     UsageError
-        If there is no such device.
+        If there is no such device or precision.
     MissingExtraError
         If OpenVINO is asked for and not installed.
     """
     folder = find_model(name)
-    backend = open_backend(folder.path, folder.card, threads=threads, device=device)
+    backend = open_backend(
+        folder.path, folder.card, threads=threads, device=device, precision=precision
+    )
     kind = AccurateSegmenter if accurate else Segmenter
     return kind(backend, folder.card, tile_size=tile_size)
 
@@ -61,7 +67,7 @@ class Model:
     ----------
     name
         An embedded model's name, or the folder of a trained one.
-    threads, tile_size, accurate, device
+    threads, tile_size, accurate, device, precision
         As for :func:`load_model`.
     """
 
@@ -70,6 +76,20 @@ class Model:
     tile_size: int = DEFAULT_TILE
     accurate: bool = False
     device: str = AUTO
+    precision: str = AUTO
+
+    def settled(self) -> Model:
+        """Return the same with what ``auto`` means here, for other machines to do likewise.
+
+        Raises
+        ------
+        ModelError
+            If there is no such model.
+        """
+        if self.precision != AUTO:
+            return self
+        twin = find_model(self.name).card.int8_sha256 is not None
+        return replace(self, precision=INT8 if twin and fast_at_int8() else FLOAT32)
 
     def __call__(self) -> Segmenter:
         """Load it."""
@@ -79,4 +99,5 @@ class Model:
             tile_size=self.tile_size,
             accurate=self.accurate,
             device=self.device,
+            precision=self.precision,
         )

@@ -30,8 +30,9 @@ from cellrim.prediction.scale import (
 from cellrim.prediction.survey import survey
 from cellrim.representation.flow import MAPS, DecodeOptions, confidence, decode
 
-DEFAULT_TILE = 1536
-"""Edge of a tile in pixels of the network's scale; the network then takes about 0.6 GB."""
+DEFAULT_TILE = 1568
+"""Tiles have at most the pixels of a square of this edge, at the network's scale: the network then
+takes about 0.6 GB, and an image of 2048 x 2048 goes through in two."""
 
 LEAST_PIXELS = 6
 """Pixels of the image that an instance has at least: fewer are hot pixels, which blown up to the
@@ -72,7 +73,8 @@ class Segmenter:
     card
         The model's card.
     tile_size
-        Edge of a tile at the network's scale. Labels do not depend on it; memory does.
+        Tiles have at most the pixels of a square of this edge, at the network's scale. Labels do
+        not depend on it; memory does.
 
     Raises
     ------

@@ -14,13 +14,25 @@ from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.errors import RecipeError
 from cellrim.models.backend import OnnxBackend
-from cellrim.models.card import CARD_NAME, ONNX_NAME, ModelCard, TrainingSet, sha256_of, write_card
+from cellrim.models.card import (
+    CARD_NAME,
+    INT8_NAME,
+    ONNX_NAME,
+    ModelCard,
+    TrainingSet,
+    read_card,
+    sha256_of,
+    write_card,
+)
 from cellrim.models.export import export_onnx, largest_difference
+from cellrim.models.precision import FLOAT32, INT8
+from cellrim.models.quantise import quantise
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.training.calibrate import fit_calibration, judge_predictions
 from cellrim.training.checkpoint import Checkpoint, read_checkpoint
 from cellrim.training.loop import CHECKPOINT
+from cellrim.training.patches import PatchSource
 from cellrim.training.places import MODEL, Places, Say, packed_index
 from cellrim.training.progress import Progress
 from cellrim.training.recipe import DecodePart, Recipe
@@ -34,6 +46,7 @@ from cellrim.training.validate import (
     intervals_by_set,
     overall,
     predict_all,
+    score_all,
     score_predictions,
     search_options,
     segmenter_of,
@@ -43,6 +56,12 @@ from cellrim.training.validate import (
 # Networks differ from one arithmetic to the next; a real fault is hundreds of times larger.
 LARGEST_EXPORT_DIFFERENCE = 0.05
 _COMPARED_IMAGES = 8
+
+LARGEST_INT8_LOSS = 0.005
+"""What the network's twin in 8-bit integers may lose of the score that training maximises."""
+
+# Training patches on which the twin's ranges are measured.
+_CALIBRATION_PATCHES = 96
 
 Samples = Sequence[tuple[str, PackedSample]]
 Predictions = Sequence[tuple[str, PackedSample, Prediction]]
@@ -82,6 +101,7 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     write_card(folder / CARD_NAME, card)
     difference = _compare(model, folder, card, places, index)
     progress.say(f"ONNX against torch, largest differences: {difference}")
+    add_int8_twin(folder, recipe, places, index, say=progress.say)
     write_report(
         places.run,
         recipe,
@@ -160,6 +180,43 @@ def _complete(
             "sha256": sha256_of((folder / ONNX_NAME).read_bytes()),
         }
     )
+
+
+def add_int8_twin(
+    folder: Path, recipe: Recipe, places: Places, index: Index, *, say: Say
+) -> ModelCard:
+    """Give a model folder the network's twin in 8-bit integers, unless that is less accurate.
+
+    Both are scored on all validation images; the card says whether there is a twin.
+
+    Returns
+    -------
+    ModelCard
+        As it was written.
+    """
+    source = PatchSource(recipe, places.packed_folder, index)
+    patches = (source[i].image[np.newaxis] for i in range(_CALIBRATION_PATCHES))
+    digest = quantise(folder, patches)
+    samples = choose(index, None)
+    card = read_card(folder / CARD_NAME).model_copy(update={"int8_sha256": digest})
+    score = {
+        precision: _score(folder, card, places, samples, precision) for precision in (FLOAT32, INT8)
+    }
+    say(f"score in float32 {score[FLOAT32]:.4f}, in int8 {score[INT8]:.4f}")
+    if score[FLOAT32] - score[INT8] > LARGEST_INT8_LOSS:
+        say(f"no {INT8_NAME}: it would lose more than {LARGEST_INT8_LOSS}")
+        (folder / INT8_NAME).unlink()
+        card = card.model_copy(update={"int8_sha256": None})
+    write_card(folder / CARD_NAME, card)
+    return card
+
+
+def _score(
+    folder: Path, card: ModelCard, places: Places, samples: Samples, precision: str
+) -> float:
+    """Score that training maximises, of a model folder in one precision."""
+    segmenter = Segmenter(OnnxBackend(folder, card, device="cpu", precision=precision), card)
+    return overall(score_all(segmenter, places.packed_folder, samples))["score"]
 
 
 def _compare(

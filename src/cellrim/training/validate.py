@@ -188,8 +188,14 @@ def overall(sets: Sequence[SetScore]) -> dict[str, float]:
 def validate(
     recipe: Recipe, model: UNet, folder: Path, samples: Sequence[tuple[str, PackedSample]]
 ) -> list[SetScore]:
+    """Predict and score with a network that is still in training."""
+    return score_all(segmenter_of(recipe, model), folder, samples)
+
+
+def score_all(
+    segmenter: Segmenter, folder: Path, samples: Sequence[tuple[str, PackedSample]]
+) -> list[SetScore]:
     """Predict and score in one go, one image in memory at a time."""
-    segmenter = segmenter_of(recipe, model)
     images = []
     for item in samples:
         prediction = predict_all(segmenter, folder, [item])

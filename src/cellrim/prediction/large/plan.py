@@ -102,6 +102,7 @@ def asked_hash(
         "cellrim": __version__,
         "card": segmenter.card.model_dump(mode="json"),
         "tile_size": segmenter.tile_size,
+        "precision": getattr(segmenter.backend, "precision", None),
         "channels": channels,
         "diameter": diameter,
         "options": asdict(options),

@@ -1,0 +1,190 @@
+"""From a network to its twin in 8-bit integers, for processors that are fast at them.
+
+Jacob et al. (CVPR 2018): the ranges of all activations are measured once, on training patches, and
+weights are rounded with one scale for each output channel. What is at full resolution stays in
+float32: the first convolution, which sees the image, and everything from the sub-pixel shuffle on,
+which draws the rims.
+
+The twin's file holds only the graph and the ranges. Its weights are those of ``model.onnx``, read
+from there at load, so a model folder hardly grows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from cellrim.io.atomic import atomic_path
+from cellrim.models.card import INT8_NAME, ONNX_NAME, sha256_of
+
+# Smaller tensors than this are copied into the twin: they cost nothing.
+_LEAST_SHARED_BYTES = 1024
+_HALF = "_half"
+# A few extreme activations would make the steps between the others coarse.
+_PERCENTILE = 99.999
+
+
+def full_resolution_layers(model: Any) -> list[str]:
+    """Name the first convolution, and everything from the sub-pixel shuffle's convolution on."""
+    nodes = list(model.graph.node)
+    shuffle = next(i for i, n in enumerate(nodes) if n.op_type == "DepthToSpace")
+    convolutions = [i for i, n in enumerate(nodes) if n.op_type == "Conv"]
+    before = max(i for i in convolutions if i < shuffle)
+    first = convolutions[0]
+    return [n.name for n in (*nodes[: first + 2], *nodes[before:])]
+
+
+def quantise(
+    folder: Path,
+    batches: Iterable[NDArray[np.float32]],
+    *,
+    spared: Callable[[Any], list[str]] = full_resolution_layers,
+) -> str:
+    """Write the int8 twin of a model folder's network beside it.
+
+    Parameters
+    ----------
+    folder
+        Model folder with ``model.onnx``, as :func:`cellrim.models.export.export_onnx` writes it.
+    batches
+        float32 ``(B, 3, H, W)`` each: training patches, on which activations are measured.
+    spared
+        Names the nodes of the ONNX model that stay in float32.
+
+    Returns
+    -------
+    str
+        ``sha256`` of the twin, hexadecimal.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    data = (folder / ONNX_NAME).read_bytes()
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as scratch:
+        plain, ready, full = (Path(scratch) / f"{n}.onnx" for n in ("plain", "ready", "full"))
+        onnx.save(float_weights(onnx.load_from_string(data)), plain)
+        quant_pre_process(plain, ready, skip_symbolic_shape=True)
+        _quantise_static(ready, full, batches, spared(onnx.load(ready)))
+        twin = share_weights(onnx.load(full), data).SerializeToString()
+    with atomic_path(folder / INT8_NAME) as partial:
+        partial.write_bytes(twin)
+    return sha256_of(twin)
+
+
+def _quantise_static(
+    ready: Path, path: Path, batches: Iterable[NDArray[np.float32]], spared: list[str]
+) -> None:
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, left: Iterator[NDArray[np.float32]]) -> None:
+            self._left = left
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            batch = next(self._left, None)
+            return None if batch is None else {"image": batch}
+
+    quantize_static(
+        ready,
+        path,
+        Reader(iter(batches)),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv", "Add", "Relu"],
+        calibrate_method=CalibrationMethod.Percentile,
+        extra_options={"CalibPercentile": _PERCENTILE},
+        nodes_to_exclude=spared,
+    )
+
+
+def float_weights(model: Any) -> Any:
+    """Undo the half-size storage of weights: float16 behind a Cast becomes float32."""
+    graph = model.graph
+    weights = {w.name: w for w in graph.initializer}
+    kept = []
+    for node in graph.node:
+        weight = weights.get(node.input[0]) if node.op_type == "Cast" else None
+        if weight is None or weight.data_type != TensorProto.FLOAT16:
+            kept.append(node)
+            continue
+        values = numpy_helper.to_array(weight).astype(np.float32)
+        weight.CopyFrom(numpy_helper.from_array(values, node.output[0]))
+    del graph.node[:]
+    graph.node.extend(kept)
+    return model
+
+
+def share_weights(twin: Any, data: bytes) -> Any:
+    """Let a quantised graph read its weights from the network it was made from.
+
+    Rounded weights become what they are computed from: float16 in ``model.onnx``, a Cast, and
+    QuantizeLinear. The session folds these once, at load.
+
+    Parameters
+    ----------
+    twin
+        The ONNX model with its own weights.
+    data
+        The bytes of ``model.onnx``.
+    """
+    graph = twin.graph
+    halves = {w.name: w for w in onnx.load_from_string(data).graph.initializer}
+    nodes = []
+    for weight in list(graph.initializer):
+        name = weight.name.removesuffix("_quantized")
+        half = halves.get(name + _HALF)
+        rounded = weight.data_type == TensorProto.INT8
+        if half is None or len(half.raw_data) < _LEAST_SHARED_BYTES:
+            continue
+        if not rounded and weight.data_type != TensorProto.FLOAT:
+            continue
+        graph.initializer.remove(weight)
+        graph.initializer.append(_elsewhere(half, data))
+        if rounded:
+            float_name, scale, zero = f"{name}_float", f"{name}_scale", f"{name}_zero_point"
+            nodes.append(helper.make_node("Cast", [half.name], [float_name], to=TensorProto.FLOAT))
+            inputs = [float_name, scale, zero]
+            nodes.append(helper.make_node("QuantizeLinear", inputs, [weight.name], axis=0))
+        else:
+            nodes.append(helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT))
+    nodes += graph.node
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return twin
+
+
+def _elsewhere(half: Any, data: bytes) -> Any:
+    """Return a tensor that lies in ``model.onnx``."""
+    offset = data.index(half.raw_data)
+    tensor = TensorProto(
+        name=half.name,
+        data_type=half.data_type,
+        dims=half.dims,
+        data_location=TensorProto.EXTERNAL,
+    )
+    for key, value in (
+        ("location", ONNX_NAME),
+        ("offset", str(offset)),
+        ("length", str(len(half.raw_data))),
+    ):
+        tensor.external_data.add(key=key, value=value)
+    return tensor

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from cellrim.errors import ModelError, UsageError
+from cellrim.models.backend import OnnxBackend
+from cellrim.models.card import CARD_NAME, INT8_NAME, ONNX_NAME, ModelCard, sha256_of, write_card
+from cellrim.models.export import export_onnx
+from cellrim.models.precision import AUTO, FLOAT32, INT8
+from cellrim.models.quantise import quantise
+from cellrim.models.unet import UNet, UNetShape
+
+
+def batches(count, seed):
+    random = np.random.default_rng(seed)
+    return [random.random((1, 3, 64, 64), np.float32) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a network and its twin, and its card."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(1)
+    model = UNet(UNetShape((32, 48), 8))
+    model(torch.randn(4, 3, 64, 64))  # batch statistics that are not the initial ones
+    export_onnx(model.eval(), folder / ONNX_NAME)
+    digest = quantise(folder, batches(8, seed=0))
+    card = ModelCard(
+        name="made",
+        version="1",
+        created="",
+        canonical_diameter=24,
+        stride=model.shape.stride,
+        halo=model.shape.halo,
+        sha256=sha256_of((folder / ONNX_NAME).read_bytes()),
+        int8_sha256=digest,
+    )
+    write_card(folder / CARD_NAME, card)
+    return folder, card
+
+
+def test_the_twin_computes_nearly_the_same(made):
+    folder, card = made
+    plain = OnnxBackend(folder, card, precision=FLOAT32)
+    twin = OnnxBackend(folder, card, precision=INT8)
+    assert (plain.precision, twin.precision) == (FLOAT32, INT8)
+    for batch in batches(2, seed=7):
+        a, b = plain.predict(batch), twin.predict(batch)
+        assert not np.array_equal(a, b)
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
+
+
+def test_the_twin_holds_no_weights_of_its_own(made):
+    folder, _ = made
+    twin = onnx.load(folder / INT8_NAME, load_external_data=False)
+    weights = [w for w in twin.graph.initializer if len(w.dims) == 4]
+    elsewhere = {w.name for w in weights if w.data_location == onnx.TensorProto.EXTERNAL}
+    large = {w.name for w in weights if np.prod(w.dims) >= 1024}
+    assert large <= elsewhere
+    rounded = {n.output[0] for n in twin.graph.node if n.op_type == "QuantizeLinear"}
+    assert sum(name.endswith("_quantized") for name in rounded) > 5
+
+
+def test_the_twin_is_only_taken_where_it_is_fast(made, monkeypatch):
+    folder, card = made
+    for fast, expected in ((True, INT8), (False, FLOAT32)):
+        monkeypatch.setattr("cellrim.models.backend.fast_at_int8", lambda fast=fast: fast)
+        assert OnnxBackend(folder, card, precision=AUTO).precision == expected
+        assert OnnxBackend(folder, card, precision=FLOAT32).precision == FLOAT32
+        assert OnnxBackend(folder, card, precision=INT8).precision == INT8
+
+
+def test_a_model_without_a_twin(made, monkeypatch):
+    folder, card = made
+    monkeypatch.setattr("cellrim.models.backend.fast_at_int8", lambda: True)
+    alone = card.model_copy(update={"int8_sha256": None})
+    assert OnnxBackend(folder, alone, precision=AUTO).precision == FLOAT32
+    with pytest.raises(ModelError, match=r"Expected a model with model\.int8\.onnx"):
+        OnnxBackend(folder, alone, precision=INT8)
+
+
+def test_a_twin_that_is_another_one_is_refused(made):
+    folder, card = made
+    other = card.model_copy(update={"int8_sha256": "0" * 64})
+    with pytest.raises(ModelError, match=r"model\.int8\.onnx.*sha256"):
+        OnnxBackend(folder, other, precision=INT8)
+
+
+def test_a_runtime_that_cannot_read_the_twin_takes_the_network(made, tmp_path, monkeypatch):
+    folder, card = made
+    monkeypatch.setattr("cellrim.models.backend.fast_at_int8", lambda: True)
+    (tmp_path / ONNX_NAME).write_bytes((folder / ONNX_NAME).read_bytes())
+    (tmp_path / INT8_NAME).write_bytes(b"of the future")
+    changed = card.model_copy(update={"int8_sha256": sha256_of(b"of the future")})
+    assert OnnxBackend(tmp_path, changed, precision=AUTO).precision == FLOAT32
+    with pytest.raises(ModelError, match="no network"):
+        OnnxBackend(tmp_path, changed, precision=INT8)
+
+
+def test_an_unknown_precision(made):
+    folder, card = made
+    with pytest.raises(UsageError, match="auto, float32, int8, but got 'int4'"):
+        OnnxBackend(folder, card, precision="int4")
