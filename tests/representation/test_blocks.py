@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import ndimage, special
 
 from cellrim.core.tiles import plan_tiles
 from cellrim.representation.blocks import decode_block, join_blocks
-from cellrim.representation.flow import DecodeOptions, confidence, decode, encode
+from cellrim.representation.flow import DecodeOptions, decode, decode_with_confidence, encode
 
 
 def by_blocks(maps, size, options):
@@ -49,6 +49,13 @@ def wild_maps(shape, seed, smooth):
     return maps.astype(np.float32)
 
 
+def mean_confidence(maps, labels):
+    """Of each instance, one by one."""
+    probability, length = special.expit(maps[0]), np.minimum(np.hypot(*maps[1:3]), 1)
+    cells = [labels == i for i in range(1, labels.max() + 1)]
+    return [probability[cell].mean() * length[cell].mean() for cell in cells]
+
+
 @given(
     st.integers(1, 40),
     st.integers(1, 40),
@@ -61,14 +68,15 @@ def wild_maps(shape, seed, smooth):
 def test_blocks_change_nothing(height, width, size, radius, smooth, seed):
     maps = wild_maps((height, width), seed, smooth)
     options = DecodeOptions(sink_radius=radius, min_area=5, min_confidence=0.2)
-    expected = decode(maps, options)
+    expected, sure = decode_with_confidence(maps, options)
+    np.testing.assert_allclose(sure, mean_confidence(maps, expected), atol=1e-5)
     labels, joined = by_blocks(maps, size, options)
     if radius > 0 or size >= max(height, width):
         assert same_partition(labels, expected)
     count = int(labels.max())
     assert joined.sums.shape == (5, count)
     np.testing.assert_array_equal(joined.sums[0], np.bincount(labels.ravel())[1 : count + 1])
-    np.testing.assert_allclose(joined.confidence, confidence(maps, labels), atol=1e-5)
+    np.testing.assert_allclose(joined.confidence, mean_confidence(maps, labels), atol=1e-5)
     centres = ndimage.center_of_mass(np.ones_like(labels), labels, np.arange(1, count + 1))
     np.testing.assert_allclose(joined.sums[3:].T / joined.sums[:1].T, np.reshape(centres, (-1, 2)))
 

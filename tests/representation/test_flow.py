@@ -15,7 +15,7 @@ from skimage.draw import disk, ellipse
 from cellrim.evaluation import count_image, scores
 from cellrim.io.labels import read_labels
 from cellrim.representation import flow
-from cellrim.representation.flow import DecodeOptions, confidence, decode, encode
+from cellrim.representation.flow import DecodeOptions, decode, decode_with_confidence, encode
 
 KEEP_ALL = DecodeOptions(min_area=1)
 
@@ -175,19 +175,11 @@ def test_small_and_doubtful_instances_are_dropped():
     maps = encode(labels, 24.0)
     assert decode(maps, DecodeOptions(min_area=50)).max() == 1
     maps[1:3][:, labels == 1] *= 0.2
-    assert confidence(maps, labels)[0] < 0.25
+    _, sure = decode_with_confidence(maps, KEEP_ALL)
+    assert sure[0] < 0.25 < 0.9 < sure[1]
     kept = decode(maps, DecodeOptions(min_confidence=0.5))
     assert kept.max() == 1
     assert kept[45, 45] == 1
-
-
-def test_confidence_of_missing_ids_is_zero():
-    labels = np.zeros((20, 20), np.int32)
-    labels[5:15, 5:15] = 3
-    sure = confidence(encode(labels, 24.0), labels)
-    assert sure.shape == (3,)
-    assert (sure[:2] == 0).all()
-    assert sure[2] > 0.95
 
 
 @pytest.mark.skipif("CELLRIM_DATA" not in os.environ, reason="CELLRIM_DATA is not set")

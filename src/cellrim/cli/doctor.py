@@ -50,12 +50,15 @@ def _versions(packages: tuple[str, ...]) -> str:
 def _show_runtime() -> None:
     from cellrim.models.backend import available_providers, default_threads
     from cellrim.models.devices import AUTO, devices_to_try
+    from cellrim.models.precision import FLOAT32, INT8, fast_at_int8
 
     typer.echo(f"Threads:   {default_threads()}")
     providers = available_providers()
     typer.echo(f"Providers: {', '.join(providers)}")
     tried = ", then ".join(map(str, devices_to_try(AUTO, providers)))
     typer.echo(f"Device:    {tried}, where --device does not say another")
+    numbers = INT8 if fast_at_int8() else FLOAT32
+    typer.echo(f"Precision: {numbers} on the CPU, where --precision does not say another")
 
 
 def _show_models() -> bool:
@@ -74,16 +77,25 @@ def _show_model(name: str, folder: Path) -> bool:
     import numpy as np
 
     from cellrim.models.backend import OnnxBackend
+    from cellrim.models.precision import FLOAT32, INT8
     from cellrim.models.registry import find_model
 
     try:
         found = find_model(folder)
-        backend = OnnxBackend(found.path, found.card, threads=1)
-        backend.predict(np.zeros((1, 3, found.card.stride, found.card.stride), np.float32))
+        nothing = np.zeros((1, 3, found.card.stride, found.card.stride), np.float32)
+        precisions = (FLOAT32, INT8) if found.card.int8_sha256 else (FLOAT32,)
+        for precision in precisions:
+            backend = OnnxBackend(
+                found.path, found.card, threads=1, device="cpu", precision=precision
+            )
+            backend.predict(nothing)
     except CellrimError as error:
         typer.echo(f"  {name}: broken. {error}")
         return False
     card = found.card
-    size = found.network.stat().st_size / 1e6
-    typer.echo(f"  {name} {card.version}: {size:.1f} MB, sha256 {card.sha256} verified, runs")
+    size = sum(f.stat().st_size for f in folder.iterdir()) / 1e6
+    typer.echo(
+        f"  {name} {card.version}: {size:.1f} MB, sha256 {card.sha256} verified, "
+        f"runs in {' and '.join(precisions)}"
+    )
     return True

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.resize import resize, scaled_shape
-from cellrim.representation.flow import DecodeOptions, confidence, decode
+from cellrim.representation.flow import DecodeOptions, decode_with_confidence
 
 SMALLEST_SCALE, LARGEST_SCALE = 1 / 16, 8.0
 
@@ -221,8 +221,7 @@ def conviction(maps: NDArray[np.float32], options: DecodeOptions) -> float:
     options
         How maps become instances.
     """
-    labels = decode(maps, options)
-    sure = confidence(maps, labels)
+    labels, sure = decode_with_confidence(maps, options)
     if not len(sure):
         return 0.0
     area = np.bincount(labels.ravel(), minlength=len(sure) + 1)[1:]

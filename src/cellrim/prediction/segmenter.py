@@ -28,7 +28,7 @@ from cellrim.prediction.scale import (
     estimate_scale,
 )
 from cellrim.prediction.survey import survey
-from cellrim.representation.flow import MAPS, DecodeOptions, confidence, decode
+from cellrim.representation.flow import MAPS, DecodeOptions, decode_with_confidence
 
 DEFAULT_TILE = 1568
 """Tiles have at most the pixels of a square of this edge, at the network's scale: the network then
@@ -179,8 +179,7 @@ class Segmenter:
         options = without_hot_pixels(
             options or self.card.decode, (height, width), of=prediction.shape
         )
-        small = decode(prediction.maps, options)
-        sure = confidence(prediction.maps, small)
+        small, sure = decode_with_confidence(prediction.maps, options)
         probability = 1 / (1 + np.exp(-prediction.maps[0]))
         labels = labels_at_size(
             small, probability, prediction.shape, threshold=options.foreground_threshold

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label as connected_components
 
-from cellrim.core.labels import Labels, relabel
+from cellrim.core.labels import Labels
 
 MAPS = ("foreground", "flow_y", "flow_x", "log2_diameter")
 """Order of the maps: foreground logit, unit flow (y, x), log2(cell diameter / canonical)."""
@@ -247,20 +247,42 @@ def decode(maps: NDArray[np.float32], options: DecodeOptions | None = None) -> L
     ndarray
         int32, axes ``YX``, ids 1..n without gaps.
     """
+    return decode_with_confidence(maps, options)[0]
+
+
+def decode_with_confidence(
+    maps: NDArray[np.float32], options: DecodeOptions | None = None
+) -> tuple[Labels, NDArray[np.float32]]:
+    """Turn maps into a label image, and say how sure the network is of each instance.
+
+    Parameters
+    ----------
+    maps, options
+        As for :func:`decode`.
+
+    Returns
+    -------
+    labels
+        int32, axes ``YX``, ids 1..n without gaps.
+    confidence
+        float32, ``(n,)``, 0..1: the mean foreground probability of an instance's pixels times the
+        mean length of its flow. Short flow is what a network trained on squared error predicts
+        where it cannot decide between two cells.
+    """
     options = options or DecodeOptions()
     foreground = foreground_of(maps, options)
     labels = np.zeros(foreground.shape, np.int32)
     nodes = np.flatnonzero(foreground)
     if len(nodes) == 0:
-        return labels
+        return labels, np.zeros(0, np.float32)
     ends = path_ends(maps, foreground, nodes)
     ids = group_sinks(ends, nodes, foreground.shape, options.sink_radius)
-    keep = np.bincount(ids) >= options.min_area
+    area = np.bincount(ids)
+    sure = _mean_confidence(maps, nodes, ids, area)
+    keep = (area >= options.min_area) & (sure >= options.min_confidence)
     keep[0] = False
-    labels.ravel()[nodes] = np.where(keep[ids], ids, 0)
-    if options.min_confidence > 0:
-        labels = _drop_doubtful(maps, labels, options.min_confidence)
-    return relabel(labels)
+    labels.ravel()[nodes] = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[ids]
+    return labels, sure[keep]
 
 
 def foreground_of(maps: NDArray[np.float32], options: DecodeOptions) -> NDArray[np.bool_]:
@@ -319,38 +341,17 @@ def group_sinks(
     return result
 
 
-def _drop_doubtful(maps: NDArray[np.float32], labels: Labels, least: float) -> Labels:
-    sure = np.r_[False, confidence(maps, labels) >= least]
-    return np.where(sure[labels], labels, 0)
-
-
-def confidence(maps: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]:
-    """How sure the network is of each instance, 0..1.
-
-    The mean foreground probability of its pixels times the mean length of its flow: short flow is
-    what a network trained on squared error predicts where it cannot decide between two cells.
-
-    Parameters
-    ----------
-    maps
-        float32, axes ``CYX``.
-    labels
-        int32, axes ``YX``.
-
-    Returns
-    -------
-    ndarray
-        float32, one value for each id 1..max; 0 for ids that are absent.
-    """
-    ids = labels.ravel()
-    count = int(ids.max()) + 1 if ids.size else 1
-    inside = np.flatnonzero(ids)
-    ids = ids[inside]
-    area = np.maximum(np.bincount(ids, minlength=count), 1)
-    probability, length = pixel_confidence(maps, inside)
-    mean_probability = np.bincount(ids, weights=probability, minlength=count) / area
-    mean_length = np.bincount(ids, weights=length, minlength=count) / area
-    result: NDArray[Any] = (mean_probability * mean_length)[1:]
+def _mean_confidence(
+    maps: NDArray[np.float32],
+    nodes: NDArray[np.intp],
+    ids: NDArray[np.int32],
+    area: NDArray[np.intp],
+) -> NDArray[np.float32]:
+    probability, length = pixel_confidence(maps, nodes)
+    pixels = np.maximum(area, 1)
+    mean_probability = np.bincount(ids, weights=probability, minlength=len(area)) / pixels
+    mean_length = np.bincount(ids, weights=length, minlength=len(area)) / pixels
+    result: NDArray[Any] = mean_probability * mean_length
     return result.astype(np.float32)
 
 
