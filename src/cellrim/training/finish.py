@@ -61,7 +61,7 @@ LARGEST_INT8_LOSS = 0.005
 """What the network's twin in 8-bit integers may lose of the score that training maximises."""
 
 # Training patches on which the twin's ranges are measured.
-_CALIBRATION_PATCHES = 96
+_CALIBRATION_PATCHES = 32
 
 Samples = Sequence[tuple[str, PackedSample]]
 Predictions = Sequence[tuple[str, PackedSample, Prediction]]
