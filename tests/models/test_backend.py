@@ -92,7 +92,7 @@ class FakeSession:
     def get_outputs(self):
         return [SimpleNamespace(name="maps", type="tensor(float)", shape=["b", 4, "h", "w"])]
 
-    def run(self, _names, _feed):
+    def run(self, _names, _feed, _options):
         raise RuntimeError("out of memory")
 
 

@@ -62,6 +62,23 @@ def test_the_scale_is_found_and_labels_have_the_size_of_the_input(segmenter, dis
         assert (inside & found).sum() / (inside | found).sum() > (0.75 if radius < 5 else 0.9)
 
 
+def test_cells_are_brought_to_the_working_diameter(backend, card_with, discs):
+    plain = Segmenter(backend, card_with(canonical_diameter=CANONICAL))
+    larger = Segmenter(
+        backend, card_with(canonical_diameter=CANONICAL, working_diameter=1.25 * CANONICAL)
+    )
+    assert larger.given_scale(10.0) == pytest.approx(1.25 * plain.given_scale(10.0))
+    assert larger.diameter_at(larger.given_scale(10.0)) == pytest.approx(10.0)
+    pixels = discs((300, 400), 15)
+    before, after = plain.segment(pixels), larger.segment(pixels)
+    assert after.diameter == pytest.approx(before.diameter, rel=0.01)
+    assert after.count == before.count
+    wide = plain.predict(image_from_array(pixels, axes="YX")).maps.shape[2]
+    assert larger.predict(image_from_array(pixels, axes="YX")).maps.shape[2] == pytest.approx(
+        1.25 * wide, abs=2
+    )
+
+
 def test_passes_through_the_network_are_bounded(segmenter, backend, discs):
     pixels = discs((3000, 3000), 60)
     segmenter.segment(pixels)

@@ -60,7 +60,7 @@ def test_onnx_computes_what_torch_computes(trained):
     places, folder, _ = trained
     model = UNet(UNetShape((8, 12), 8))
     state = read_checkpoint(places.run / "checkpoint.pt")
-    backend = OnnxBackend(folder, read_card(folder / "card.json"), threads=1)
+    backend = OnnxBackend(folder, read_card(folder / "card.json"), precision="float32")
     batch = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
     differences = []
     for weights in (state.average, state.best_model):

@@ -64,6 +64,9 @@ class ModelCard(BaseModel):
         Input channels of the network.
     canonical_diameter
         Cell diameter the network is trained at, in pixels.
+    working_diameter
+        Cell diameter images are brought to for the network to find the cells, in pixels: the one
+        that scored highest on the validation sets; the canonical one where nothing was tried.
     stride
         Height and width of the input must be multiples of it.
     halo
@@ -104,6 +107,7 @@ class ModelCard(BaseModel):
     architecture: dict[str, Any] = Field(default_factory=dict)
     channels: Annotated[int, Field(ge=NETWORK_CHANNELS, le=NETWORK_CHANNELS)] = NETWORK_CHANNELS
     canonical_diameter: PositiveFloat
+    working_diameter: PositiveFloat | None = None
     stride: PositiveInt = 32
     halo: Annotated[int, Field(ge=0)]
     decode: DecodeOptions = Field(default_factory=DecodeOptions)
@@ -117,6 +121,11 @@ class ModelCard(BaseModel):
     limitations: tuple[str, ...] = ()
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     int8_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @property
+    def network_diameter(self) -> float:
+        """Diameter that cells have when the network finds them, in pixels of its input."""
+        return self.working_diameter or self.canonical_diameter
 
     def calibrated(self, confidence: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the chance to be right, 0..1, of cells of which the network says this."""

@@ -148,13 +148,13 @@ class Segmenter:
         if arrangement.intensity.constant:
             nothing = np.zeros((len(MAPS), 1, 1), np.float32)
             nothing[0] = _NOTHING
-            return Prediction(nothing, image.shape, diameter or self.card.canonical_diameter)
+            return Prediction(nothing, image.shape, diameter or self.diameter_at(1.0))
         height, width = image.shape
         pixels = arrangement.apply(image).read(slice(0, height), slice(0, width))
         scale = self._scale(pixels, diameter)
         pixels = resize(pixels, scaled_shape(image.shape, scale))  # both at once take memory
         maps = self._run(pixels)
-        return Prediction(maps, image.shape, self.card.canonical_diameter / scale)
+        return Prediction(maps, image.shape, self.diameter_at(scale))
 
     def decode(
         self, prediction: Prediction, options: DecodeOptions | None = None
@@ -195,7 +195,13 @@ class Segmenter:
     def estimate_scale(self, image: Viewable) -> float:
         """Estimate by which factor a normalised image is brought to the network's scale."""
         most = max(1.0, float(np.sqrt(MOST_ENLARGED_PIXELS / (image.shape[0] * image.shape[1]))))
-        return min(estimate_scale(image, self._run, options=self.card.decode), most)
+        canonical = estimate_scale(image, self._run, options=self.card.decode)
+        enlarged = canonical * self.card.network_diameter / self.card.canonical_diameter
+        return min(enlarged, most, LARGEST_SCALE)
+
+    def diameter_at(self, scale: float) -> float:
+        """Return the diameter, in pixels of the image, that such a scale is right for."""
+        return self.card.network_diameter / scale
 
     def given_scale(self, diameter: float) -> float:
         """Return the factor for cells of a given diameter.
@@ -206,7 +212,7 @@ class Segmenter:
             If the diameter is not above 0.
         """
         _check_diameter(diameter)
-        scale = self.card.canonical_diameter / diameter
+        scale = self.card.network_diameter / diameter
         return float(np.clip(scale, SMALLEST_SCALE, LARGEST_SCALE))
 
     def _run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -159,7 +159,7 @@ class Cost:
     network: int
 
     @classmethod
-    def of(cls, pixels: int, diameter: float | None, *, canonical: float) -> Cost:
+    def of(cls, pixels: int, diameter: float | None, *, wanted: float) -> Cost:
         """Return the cost of an image.
 
         Parameters
@@ -169,20 +169,20 @@ class Cost:
         diameter
             Of its cells, where given: small cells have the image enlarged. What is estimated never
             enlarges beyond a fixed number of pixels.
-        canonical
+        wanted
             Diameter the model wants cells to have.
 
         Examples
         --------
-        >>> Cost.of(1000, 12.0, canonical=24.0)
+        >>> Cost.of(1000, 12.0, wanted=24.0)
         Cost(pixels=1000, network=4000)
-        >>> Cost.of(1000, 48.0, canonical=24.0)
+        >>> Cost.of(1000, 48.0, wanted=24.0)
         Cost(pixels=1000, network=1000)
         """
         if diameter is None:
             most = min(MOST_ENLARGED_PIXELS, int(pixels * LARGEST_SCALE**2))
             return cls(pixels, max(pixels, most))
-        scale = min(LARGEST_SCALE, max(1.0, canonical / diameter))
+        scale = min(LARGEST_SCALE, max(1.0, wanted / diameter))
         return cls(pixels, math.ceil(pixels * scale * scale))
 
     @property
@@ -219,7 +219,7 @@ def check_cost(
     """
     pixels = check_extent(path, name, max_pixels=max_pixels)
     card = models.get(options.model or model).card
-    cost = Cost.of(pixels, options.diameter, canonical=card.canonical_diameter)
+    cost = Cost.of(pixels, options.diameter, wanted=card.network_diameter)
     if options.diameter is not None and cost.network > max_pixels:
         raise ApiError(
             "too-many-pixels",

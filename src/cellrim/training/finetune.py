@@ -69,7 +69,10 @@ def fine_tuning_recipe(data: Path, base: ModelFolder, *, patches: int = PATCHES)
         augmentation=AugmentationPart(scale_octaves=0.3),
         validation=ValidationPart(every=max(1, patches // _VALIDATIONS)),
         decode=DecodePart(
-            options=base.card.decode, calibration=base.card.calibration, search=False
+            options=base.card.decode,
+            calibration=base.card.calibration,
+            working_diameter=base.card.working_diameter,
+            search=False,
         ),
         card=CardPart(
             licence=f"{base.card.licence} (of {base.card.name}, which this model was made from)",

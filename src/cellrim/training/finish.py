@@ -42,7 +42,6 @@ from cellrim.training.validate import (
     SetScore,
     by_set,
     choose,
-    draft_card,
     intervals_by_set,
     overall,
     predict_all,
@@ -59,6 +58,12 @@ _COMPARED_IMAGES = 8
 
 LARGEST_INT8_LOSS = 0.005
 """What the network's twin in 8-bit integers may lose of the score that training maximises."""
+
+ENLARGEMENTS = (1.125, 1.25, 1.375)
+"""Sizes at which cells may be looked at, times the canonical diameter, one after the other."""
+
+LEAST_GAIN = 0.004
+"""What a larger one must add to the score, for it costs a quarter more time."""
 
 # Training patches on which the twin's ranges are measured.
 _CALIBRATION_PATCHES = 32
@@ -83,18 +88,13 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     index = packed_index(recipe, places, progress.live)
     samples = choose(index, None)
     model = _better_weights(recipe, state, places, samples, say=progress.say)
-    segmenter = segmenter_of(recipe, model)
-    predictions = predict_all(segmenter, places.packed_folder, samples)
-    decoding = recipe.decode
-    if decoding.search:
-        decoding = _search_decoding(segmenter, places, predictions, say=progress.say)
-    options = decoding.options
-    images = score_predictions(segmenter, places.packed_folder, predictions, options=options)
+    decoding, predictions = _decoding(recipe, model, places, samples, say=progress.say)
+    segmenter = segmenter_of(recipe, model, decoding=decoding)
+    images = score_predictions(segmenter, places.packed_folder, predictions)
     sets = by_set(images)
     folder = places.run / MODEL
-    card = draft_card(recipe, model, options=options)
     export_onnx(model, folder / ONNX_NAME)
-    card = _complete(card, recipe, index, folder, sets=sets, state=state)
+    card = _complete(segmenter.card, recipe, index, folder, sets=sets, state=state)
     card = card.model_copy(
         update={"intervals": intervals_by_set(images), "calibration": decoding.calibration}
     )
@@ -108,7 +108,7 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
         state.history,
         images,
         sets,
-        segmenter=segmenter_of(recipe, model, options=options),
+        segmenter=segmenter,
         packed=places.packed_folder,
         export_difference=difference,
     )
@@ -134,17 +134,41 @@ def _better_weights(
     return model
 
 
-def _search_decoding(
-    segmenter: Segmenter, places: Places, predictions: Predictions, *, say: Say
-) -> DecodePart:
-    """Find the decode options that score highest, and the calibration that fits them."""
-    packed = places.packed_folder
+def _decoding(
+    recipe: Recipe, model: UNet, places: Places, samples: Samples, *, say: Say
+) -> tuple[DecodePart, Predictions]:
+    """Find how maps become instances, and the maps themselves.
+
+    The size at which cells are looked at, the decode options that score highest, and the
+    calibration that fits them; or those of the recipe, where nothing is to be searched.
+    """
+    packed, decoding = places.packed_folder, recipe.decode
+    segmenter = segmenter_of(recipe, model)
+    predictions = predict_all(segmenter, packed, samples)
+    if not decoding.search:
+        return decoding, predictions
+    best = _score_of(segmenter, packed, predictions)
+    for factor in ENLARGEMENTS:
+        diameter = factor * recipe.model.canonical_diameter
+        larger = decoding.model_copy(update={"working_diameter": diameter})
+        other = segmenter_of(recipe, model, decoding=larger)
+        found = predict_all(other, packed, samples)
+        score = _score_of(other, packed, found)
+        say(f"cells of {diameter:g} px: score {score:.4f}; before: {best:.4f}")
+        if score < best + LEAST_GAIN:
+            break
+        decoding, segmenter, predictions, best = larger, other, found, score
     options, score = search_options(segmenter, packed, predictions, say=say)
     say(f"decode options {options}: score {score:.4f}")
     judged = judge_predictions(segmenter, packed, predictions, options=options)
     calibration, error = fit_calibration(judged)
     say(f"{calibration}: expected calibration error {error:.4f} on unseen images")
-    return DecodePart(options=options, calibration=calibration)
+    found_out = {"options": options, "calibration": calibration}
+    return decoding.model_copy(update=found_out), predictions
+
+
+def _score_of(segmenter: Segmenter, packed: Path, predictions: Predictions) -> float:
+    return overall(by_set(score_predictions(segmenter, packed, predictions)))["score"]
 
 
 def _complete(

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.errors import RecipeError
@@ -106,8 +106,10 @@ class DecodePart(_Part):
 
     options: DecodeOptions = DecodeOptions()
     calibration: Calibration = Calibration()
+    working_diameter: PositiveFloat | None = None
+    """Diameter that cells are brought to when the network finds them; the canonical where None."""
     search: bool = True
-    """Find both on all validation images at the end; else they are taken as they are."""
+    """Find these on all validation images at the end; else they are taken as they are."""
 
 
 class CardPart(_Part):

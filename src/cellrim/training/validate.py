@@ -17,7 +17,7 @@ from cellrim.models.card import ModelCard
 from cellrim.models.unet import TorchBackend, UNet
 from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.representation.flow import DecodeOptions
-from cellrim.training.recipe import Recipe
+from cellrim.training.recipe import DecodePart, Recipe
 from cellrim.training.store import Index, PackedSample, read_truth, truth_file
 
 INSTANCE_METRICS = ("ap50", "ap75", "ap90", "map", "f1")
@@ -54,23 +54,25 @@ class SetScore:
         return (self.values["ap50"] + self.values["map"]) / 2
 
 
-def draft_card(recipe: Recipe, model: UNet, *, options: DecodeOptions | None = None) -> ModelCard:
+def draft_card(recipe: Recipe, model: UNet, *, decoding: DecodePart | None = None) -> ModelCard:
     """Make the card of a model that is still training: enough to predict with."""
+    decoding = decoding or recipe.decode
     return ModelCard(
         name=recipe.name,
         version="0",
         created="",
         canonical_diameter=recipe.model.canonical_diameter,
+        working_diameter=decoding.working_diameter,
         stride=model.shape.stride,
         halo=model.shape.halo,
-        decode=options or recipe.decode.options,
+        decode=decoding.options,
         sha256=UNKNOWN_HASH,
     )
 
 
-def segmenter_of(recipe: Recipe, model: UNet, *, options: DecodeOptions | None = None) -> Segmenter:
+def segmenter_of(recipe: Recipe, model: UNet, *, decoding: DecodePart | None = None) -> Segmenter:
     """Make the real predictor run the torch model."""
-    return Segmenter(TorchBackend(model), draft_card(recipe, model, options=options))
+    return Segmenter(TorchBackend(model), draft_card(recipe, model, decoding=decoding))
 
 
 def set_names(index: Index) -> dict[str, str]:

@@ -148,14 +148,14 @@ def make_plan(
         segmenter.given_scale(diameter)  # fails now rather than after the whole image was read
     names, arrangement = _look(image, channels, report)
     if arrangement.intensity.constant:
-        scale, used = 1.0, diameter or card.canonical_diameter
+        scale, used = 1.0, diameter or segmenter.diameter_at(1.0)
     else:
         scale = (
             segmenter.estimate_scale(arrangement.apply(image))
             if diameter is None
             else segmenter.given_scale(diameter)
         )
-        used = card.canonical_diameter / scale
+        used = segmenter.diameter_at(scale)
     return LargePlan(
         source=image.path.absolute(),
         asked=asked,

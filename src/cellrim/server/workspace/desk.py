@@ -205,7 +205,7 @@ class Workspace:
         after = await asyncio.to_thread(self._stoppable, training.model)
         for key, held_back in (await asyncio.to_thread(trainer.held_back)).items():
             extent = await asyncio.to_thread(read_extent, trainer.image_path(key))
-            cost = Cost.of(extent.pixels, None, canonical=before.card.canonical_diameter)
+            cost = Cost.of(extent.pixels, None, wanted=before.card.network_diameter)
             job = partial(trainer.compare, key, (before, after), held_back=held_back)
             await self._parts.work.run(job, pixels=cost.network)
 

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from cellrim.models.card import CARD_NAME, INT8_NAME, read_card, sha256_of
+from cellrim.models.precision import INT8
+from cellrim.prediction import load_model
+from cellrim.training import finish
+from cellrim.training.finish import add_int8_twin
+from cellrim.training.store import read_index
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """The places of a training, with a model folder of its own."""
+    places, folder, _ = trained
+    shutil.copytree(folder, tmp_path / "model")
+    return replace(places, run=tmp_path, packed=places.packed_folder), tmp_path / "model"
+
+
+def test_a_training_ends_with_a_twin(trained):
+    _, folder, lines = trained
+    assert read_card(folder / CARD_NAME).int8_sha256 == sha256_of((folder / INT8_NAME).read_bytes())
+    assert load_model(folder, precision=INT8).backend.precision == INT8
+    assert "score in float32" in "\n".join(lines)
+
+
+def test_a_twin_that_loses_accuracy_is_not_kept(copied, recipe, monkeypatch):
+    places, folder = copied
+    monkeypatch.setattr(finish, "LARGEST_INT8_LOSS", -1.0)  # everything loses more than that
+    lines = []
+    index = read_index(places.packed_folder)
+    card = add_int8_twin(folder, recipe, places, index, say=lines.append)
+    assert card == read_card(folder / CARD_NAME)
+    assert card.int8_sha256 is None
+    assert not (folder / INT8_NAME).exists()
+    assert "no model.int8.onnx" in lines[-1]
