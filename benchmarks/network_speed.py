@@ -23,18 +23,16 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from shared import Table, by_set, interleaved, recipe_samples, truth_of
+from shared import Table, by_set, interleaved, recipe_samples, score_set, truth_of
 
 from cellrim.core.labels import median_diameter
 from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.datasets.base import Sample
-from cellrim.evaluation import Counts, scores
 from cellrim.models.card import INT8_NAME, ONNX_NAME
 from cellrim.models.quantise import float_weights, quantise
 from cellrim.models.registry import ModelFolder, find_model
 from cellrim.prediction import Segmenter
-from cellrim.training.validate import score_image
 
 EDGE = 512
 MOST_LOST = 0.005
@@ -212,7 +210,7 @@ def accuracy(
     for name, members in sets:
         members = members[: options.per_set]
         reached = {
-            title: mean_ap(segmenter, members, told=options.diameter)
+            title: score_set(segmenter, members, told=options.diameter).map
             for title, segmenter in segmenters.items()
         }
         first = next(iter(reached.values()))
@@ -222,20 +220,6 @@ def accuracy(
     table.row(
         f"at most {MOST_LOST}", "", *("yes" if v <= MOST_LOST else "no" for v in lost.values())
     )
-
-
-def mean_ap(segmenter: Segmenter, samples: list[Sample], *, told: bool) -> float:
-    """Pooled mAP of one set, of boxes where the truth is boxes."""
-    total = Counts()
-    for sample in samples:
-        truth = truth_of(sample)
-        diameter = median_diameter(truth.labels) if told else None
-        if diameter is not None and not diameter > 0:
-            diameter = None
-        labels = segmenter.segment(sample.read_image(), diameter=diameter).labels
-        masks, boxes = score_image(labels, truth)
-        total += boxes or masks
-    return scores(total).map
 
 
 if __name__ == "__main__":

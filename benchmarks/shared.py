@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cellrim.core.labels import median_diameter
 from cellrim.datasets import open_dataset
 from cellrim.datasets.base import Sample, Truth
+from cellrim.evaluation import Counts, Scores, scores
+from cellrim.prediction import Segmenter
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "general.toml"
 
@@ -61,6 +64,23 @@ def truth_of(sample: Sample) -> Truth:
     """Read the annotation of a sample that has one."""
     assert sample.read_truth is not None
     return sample.read_truth()
+
+
+def score_set(segmenter: Segmenter, samples: list[Sample], *, told: bool) -> Scores:
+    """Pooled scores of one set, of boxes where the truth is boxes.
+
+    With ``told`` the true median diameter is given instead of estimated.
+    """
+    from cellrim.training.validate import score_image
+
+    total = Counts()
+    for sample in samples:
+        truth = truth_of(sample)
+        diameter = median_diameter(truth.labels) if told else None
+        labels = segmenter.segment(sample.read_image(), diameter=diameter or None).labels
+        masks, boxes = score_image(labels, truth)
+        total += boxes or masks
+    return scores(total)
 
 
 # ------------------------------------------------------------------ tables
