@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.labels import Labels
+from cellrim.core.tiles import Part
 from cellrim.errors import OutputError
 from cellrim.io.regions import open_regions
 from cellrim.prediction.large import squares as grid
@@ -23,7 +24,6 @@ from cellrim.prediction.large.squares import At
 from cellrim.prediction.large.store import Store, block_name, square_name
 from cellrim.prediction.normalised import NormalisedImage
 from cellrim.prediction.rescale import Taps, labels_at, taps
-from cellrim.prediction.scale import Part
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.representation.blocks import decode_block
 from cellrim.representation.flow import DecodeOptions
