@@ -76,6 +76,18 @@ class ArrayRegions:
         return self._image.pixels[rows, columns]
 
 
+class FirstChannel:
+    """The first channel of an image that is read part by part, under a name of its own."""
+
+    def __init__(self, image: RegionImage, channels: tuple[str, ...]) -> None:
+        self._image, self.channels = image, channels
+        self.path, self.shape, self.pixel_size = image.path, image.shape, image.pixel_size
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return the pixels of some rows and columns, axes ``YXC``."""
+        return np.ascontiguousarray(self._image.read(rows, columns)[:, :, :1])
+
+
 def one_plane(path: Path, stack: Stack) -> tuple[int, int]:
     """Return the shape of an image of one plane.
 

@@ -15,7 +15,7 @@ from cellrim.prediction.large.progress import Progress, Report
 from cellrim.prediction.large.result import LargeResult
 from cellrim.prediction.large.segment import segment_large
 from cellrim.prediction.large.store import Store
-from cellrim.prediction.large.tables import check_streamed, save_streamed
+from cellrim.prediction.large.saving import check_streamed, save_streamed
 from cellrim.prediction.loading import Model
 
 __all__ = [
