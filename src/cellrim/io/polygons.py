@@ -68,6 +68,35 @@ class Outlines:
     cells: Ints
     outer: NDArray[np.bool_]
 
+    def texts(
+        self, point: str, *, between: str, ring: tuple[str, str], closed: bool = False
+    ) -> list[str]:
+        """Write each ring as text.
+
+        Parameters
+        ----------
+        point
+            Template of a corner, ``"%d %d"`` for x and y.
+        between, ring
+            What stands between corners, and in front of and behind a ring.
+        closed
+            Whether the first corner comes again at the end.
+
+        Returns
+        -------
+        list of str
+            One for each ring, in their order.
+        """
+        numbers = self.corners.ravel().tolist()
+        texts = []
+        for begin, end in pairwise((2 * self.rings).tolist()):
+            values = numbers[begin:end]
+            if closed:
+                values += values[:2]
+            template = between.join([point] * (len(values) // 2))
+            texts.append(ring[0] + template % tuple(values) + ring[1])
+        return texts
+
     def __iter__(self) -> Iterator[CellOutline]:
         cuts, outer = self.rings.tolist(), self.outer.tolist()
         for number, (begin, end) in zip(
