@@ -15,7 +15,7 @@ from cellrim.io.labels import read_labels
 from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
 from cellrim.prediction.large import Model, segment_large, squares
-from cellrim.prediction.large.tables import measure_large, read_level, save_preview
+from cellrim.prediction.large.saving import save_overlay
 from cellrim.prediction.request import Request
 from cellrim.prediction.single import plan_single, run_single
 from cellrim.prediction.streamed import Team
@@ -71,9 +71,7 @@ def test_a_large_image_on_a_cluster_whose_worker_is_killed(tmp_path, discs, mode
     assert killed
     assert together.count == alone.count > 500
     whole = slice(0, 700), slice(0, 800)
-    np.testing.assert_array_equal(
-        read_level(together.levels[0], *whole), read_level(alone.levels[0], *whole)
-    )
+    np.testing.assert_array_equal(together.levels[0].window(*whole), alone.levels[0].window(*whole))
 
 
 def test_a_folder_with_an_image_that_is_streamed(tmp_path, discs, model, monkeypatch):
@@ -215,9 +213,9 @@ def test_measurements_are_those_of_the_whole_label_image(
     pixels[100:240, 120:128] = 200  # one long cell over several squares
     path = write_tiff(tmp_path / "a.tif", pixels)
     result = segment_large(path, tmp_path / "work", load=model, diameter=16.0)
-    labels = read_level(result.levels[0], slice(0, 300), slice(0, 310))
+    labels = result.levels[0].thinned(1)
     expected = measure_cells(labels, image_from_array(pixels), confidence=result.confidence)
-    got = measure_large(result)
+    got = result.cells
     left_out = set(expected.columns) - set(got.columns)
     assert left_out == {
         *("neighbours", "neighbour_distance", "nearest_id", "nearest_distance"),
@@ -225,11 +223,11 @@ def test_measurements_are_those_of_the_whole_label_image(
     }
     for name, values in got.columns.items():
         np.testing.assert_allclose(values, expected.columns[name], err_msg=name)
-    save_preview(result, tmp_path / "a.png")
+    save_overlay(result, tmp_path / "a.png")
     assert imagecodecs.png_decode((tmp_path / "a.png").read_bytes()).shape == (300, 310, 3)
 
 
 def test_nothing_is_measured_where_nothing_is(tmp_path, model, write_tiff):
     path = write_tiff(tmp_path / "a.tif", np.zeros((60, 70), np.uint8))
     result = segment_large(path, tmp_path / "work", load=model)
-    assert len(measure_large(result)) == 0
+    assert len(result.cells) == 0

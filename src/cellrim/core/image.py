@@ -101,6 +101,11 @@ class Readable(Protocol):
         """One name per channel."""
         ...
 
+    @property
+    def pixel_size(self) -> float | None:
+        """Edge of a pixel in micrometres, where known."""
+        ...
+
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Return the pixels of some rows and columns, axes ``YXC``."""
         ...

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.core.image import Image, image_from_array
+from cellrim.core.image import Image, Readable, image_from_array
 from cellrim.errors import ImageReadError
 from cellrim.io.images import open_stack, open_tiff, single_series
 from cellrim.io.sources import to_yxc
@@ -29,27 +29,12 @@ if TYPE_CHECKING:
 _LARGEST_PIECE = 1 << 28
 
 
-class RegionImage(Protocol):
-    """An image that is read part by part."""
+class RegionImage(Readable, Protocol):
+    """An image in a file that is read part by part."""
 
     @property
     def path(self) -> Path:
         """The file or folder."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        ...
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """One name per channel."""
-        ...
-
-    @property
-    def pixel_size(self) -> float | None:
-        """Edge of a pixel in micrometres, where the file says so."""
         ...
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:

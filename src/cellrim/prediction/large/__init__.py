@@ -13,12 +13,13 @@ is a file in a folder beside the result until that is whole
 from cellrim.prediction.large.plan import asked_hash
 from cellrim.prediction.large.progress import Progress, Report
 from cellrim.prediction.large.result import LargeResult
-from cellrim.prediction.large.saving import check_streamed, save_streamed
+from cellrim.prediction.large.saving import STREAMED, check_streamed, save_streamed
 from cellrim.prediction.large.segment import segment_large
 from cellrim.prediction.large.store import Store
 from cellrim.prediction.loading import Model
 
 __all__ = [
+    "STREAMED",
     "LargeResult",
     "Model",
     "Progress",
