@@ -279,8 +279,8 @@ def _compressed(
         The characters of all, and how many of them each count has.
     """
     values = counts.copy()
-    place = np.arange(len(counts)) - np.repeat(cuts[:-1], np.diff(cuts))
-    later = np.flatnonzero(place > 2)  # each the difference to the one before the last
+    position = np.arange(len(counts)) - np.repeat(cuts[:-1], np.diff(cuts))
+    later = np.flatnonzero(position > 2)  # each the difference to the one before the last
     values[later] -= counts[later - 2]
     characters = np.zeros((len(values), _MAX_CHARACTERS), np.uint8)
     used = np.zeros(characters.shape, bool)
