@@ -103,10 +103,11 @@ def keep(result: Result | StackResult | LargeResult, target: str, *, images: int
     images
         How many images the run has: the more, the smaller the pictures.
     """
-    stacked = isinstance(result, StackResult)
-    plane = result.fullest if stacked else result
+    plane = result.fullest if isinstance(result, StackResult) else result
     assert plane is not None  # a stack has at least one plane
-    columns: Mapping[str, NDArray[Any]] = result.columns if stacked else result.cells.columns
+    columns: Mapping[str, NDArray[Any]] = (
+        result.columns if isinstance(result, StackResult) else result.cells.columns
+    )
     seen = plane.thinned if isinstance(plane, LargeResult) else plane
     means = [columns[n] for n in columns if n.startswith("mean_")][:_MOST_CHANNELS]
     picture = make_picture(seen.image, {"cells": Layer(seen.labels)}, budget=picture_budget(images))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.core.labels import touching
-from cellrim.core.parts import CellPart
+from cellrim.core.parts import CellPart, whole
 from cellrim.measure.cells import CellTable, Columns, channel_names, measure_alone, measure_together
 from cellrim.measure.intensity import measure_background
 from cellrim.measure.neighbours import Pairs
@@ -27,7 +27,7 @@ def measure_large(result: LargeResult) -> CellTable:
     OutputError
         If a square of the labels cannot be read.
     """
-    nothing = CellPart(*(np.zeros(n, np.int32) for n in (0, (1, 1), (1, 1))), (0, 0))
+    nothing = whole(np.zeros((1, 1), np.int32))  # has the columns, where no cell has any
     tables, pairs = [_alone(nothing, result)], [_pairs(nothing)]
     for part in result.parts():
         tables.append(_alone(part, result))
