@@ -8,14 +8,18 @@ import pytest
 from scipy import ndimage
 
 from cellrim.core.image import image_from_array
+from cellrim.core.labels import areas, relabel
 from cellrim.io.exports import FORMATS, CellSet
 from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
+from cellrim.io.levels import Level
+from cellrim.io.region_readers import ArrayRegions
 from cellrim.measure import measure_cells
 from cellrim.measure.quality import measure_quality
+from cellrim.measure.shape import bounding_boxes
 from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
-from cellrim.prediction.large import STREAMED, Model, segment_large, squares
+from cellrim.prediction.large import STREAMED, LargeResult, Model, segment_large, squares
 from cellrim.prediction.request import Request
 from cellrim.prediction.single import plan_single, run_single
 from cellrim.report.page import read_cards
@@ -110,6 +114,56 @@ def test_lists_of_no_cells(model, tmp_path, write_tiff, kind):
     assert (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
     assert set(result.quality.as_numbers().values()) == {None}
     assert result.thinned.labels.shape == (60, 70)
+
+
+@pytest.fixture
+def touching(tmp_path):
+    """Ragged cells that touch everywhere, some with holes and in parts, as a large result."""
+    rng = np.random.default_rng(0)
+    seeds = np.ones((150, 170), bool)
+    seeds.ravel()[rng.choice(seeds.size, 60, replace=False)] = False
+    at = ndimage.distance_transform_edt(seeds, return_distances=False, return_indices=True)
+    ids = np.cumsum(~seeds.ravel()).reshape(seeds.shape).astype(np.int32)
+    labels = ids[np.clip(at[0] + rng.integers(-1, 2, seeds.shape), 0, 149), at[1]]
+    labels = relabel(np.where(rng.random(seeds.shape) < 0.02, 0, labels))
+    pixels = rng.integers(0, 900, (*labels.shape, 2)).astype(np.uint16)
+    image = image_from_array(pixels, axes="YXC", channels=("dna", "actin"), pixel_size=0.5)
+
+    def read(y, x):
+        return labels[32 * y : 32 * y + 32, 32 * x : 32 * x + 32].astype(np.uint32)
+
+    result = LargeResult(
+        levels=(Level(labels.shape, 32, read),),
+        confidence=rng.random(labels.max()).astype(np.float32),
+        boxes=bounding_boxes(labels),
+        areas=areas(labels),
+        diameter=20.0,
+        image=ArrayRegions(tmp_path / "a.tif", image),
+        asked="",
+    )
+    return result, labels, image
+
+
+def test_cells_that_touch_are_measured_as_in_memory(touching):
+    result, labels, image = touching
+    expected = measure_cells(labels, image, confidence=result.confidence)
+    assert expected.columns["neighbours"].mean() > 4
+    assert list(result.cells.columns) == list(expected.columns)
+    assert result.cells.background == expected.background
+    for name, values in result.cells.columns.items():
+        assert values.dtype == expected.columns[name].dtype, name
+        np.testing.assert_allclose(values, expected.columns[name], rtol=1e-9, err_msg=name)
+    assert result.covered == pytest.approx((labels > 0).mean())
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_cells_that_touch_are_listed_as_in_memory(touching, tmp_path, kind):
+    result, labels, image = touching
+    FORMATS[kind].write_list(tmp_path / "b", result.cell_list("a"))
+    cells = CellSet("a", labels, image, measure=lambda: result.cells.columns)
+    FORMATS[kind].write(tmp_path / "c", cells)
+    assert (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"b", "c"}
 
 
 def test_what_is_measured_on_a_sample_is_near(model, tmp_path, write_tiff, field, monkeypatch):
