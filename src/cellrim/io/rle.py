@@ -172,13 +172,8 @@ def encode_coco_labels(labels: Labels) -> list[NDArray[np.int64]]:
     labels
         int32, axes ``YX``; 0 is background.
     """
-    every = []
-    for starts, lengths in _runs(labels.ravel(order="F")):
-        edges = np.stack([starts, starts + lengths], axis=1).ravel()
-        counts = np.diff(edges, prepend=0)
-        rest = labels.size - edges[-1]
-        every.append(np.append(counts, rest) if rest else counts)
-    return every
+    counts, cuts = _part_counts(whole(labels), (labels.shape[0], labels.shape[1]))
+    return [counts[begin:end] for begin, end in pairwise(cuts.tolist())]
 
 
 def coco_texts(part: CellPart, shape: tuple[int, int]) -> list[str]:
@@ -186,18 +181,8 @@ def coco_texts(part: CellPart, shape: tuple[int, int]) -> list[str]:
 
     All cells are compressed at once.
     """
-    cells, runs = _part_runs(part, shape, columns=True)
-    starts, size = runs[:, 0] - 1, shape[0] * shape[1]
-    ends = starts + runs[:, 1]
-    before = np.append(0, ends[:-1])
-    before[cells[:-1]] = 0
-    rest = np.zeros(len(runs), np.int64)
-    rest[cells[1:] - 1] = size - ends[cells[1:] - 1]
-    table = np.stack([starts - before, runs[:, 1], rest], axis=1)
-    kept = np.ones(table.shape, bool)
-    kept[:, 2] = rest > 0
-    cuts = np.append(0, np.cumsum(kept.sum(axis=1)))[cells]
-    characters, width = _compressed(table[kept], cuts)
+    counts, cuts = _part_counts(part, shape)
+    characters, width = _compressed(counts, cuts)
     text = characters.tobytes().decode("ascii")
     places = np.append(0, np.cumsum(width))[cuts].tolist()
     return [text[begin:end] for begin, end in pairwise(places)]
@@ -337,17 +322,21 @@ def decompress_counts(text: str) -> NDArray[np.int64]:
     return values
 
 
-def _runs(flat: NDArray[np.int32]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Find starts (from 0) and lengths of the runs of each id above 0, in order of the ids."""
-    first = np.flatnonzero(np.diff(flat, prepend=-1))
-    lengths = np.diff(first, append=flat.size)
-    ids = flat[first]
-    order = np.argsort(ids, kind="stable")
-    order = order[ids[order] > 0]
-    cuts = np.flatnonzero(np.diff(ids[order])) + 1
-    if len(order) == 0:
-        return []
-    return list(zip(np.split(first[order], cuts), np.split(lengths[order], cuts), strict=True))
+def _part_counts(
+    part: CellPart, shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """COCO counts of the cells of a part one after another; where each begins, and the end."""
+    cells, runs = _part_runs(part, shape, columns=True)
+    starts, lengths = runs[:, 0] - 1, runs[:, 1]
+    ends, last = starts + lengths, cells[1:] - 1
+    before = np.append(0, ends)[: len(ends)]  # where the run before ends
+    before[cells[:-1]] = 0
+    rest = np.zeros(len(runs), np.int64)
+    rest[last] = shape[0] * shape[1] - ends[last]
+    kept = np.ones((len(runs), 3), bool)
+    kept[:, 2] = rest > 0
+    counts = np.stack([starts - before, lengths, rest], axis=1)[kept]
+    return counts, np.append(0, np.cumsum(kept.sum(axis=1)))[cells]
 
 
 def _part_runs(
