@@ -210,7 +210,7 @@ def sample_quality(
     image
         Raw intensities. Read in squares, where blur is measured.
     thin
-        Every so-manieth pixel of it along both axes, where all else is measured.
+        Every n-th pixel of it along both axes, where all else is measured.
     labels
         int32, axes ``YX``: the cells found, at the pixels of ``thin``.
     diameter

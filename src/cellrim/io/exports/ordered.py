@@ -34,9 +34,10 @@ def in_order(
     """
     parts = iter(cells.parts())
     first = list(islice(parts, 2))
-    if len(first) == 2:
+    if len(first) > 1:
         yield from _spooled(chain(first, parts), encode, folder)
-    for part in first if len(first) == 1 else ():
+        return
+    for part in first:  # is in order
         yield from zip(part.ids.tolist(), map(_as_bytes, encode(part)), strict=True)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
-from functools import partial as partial_call
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +39,14 @@ def _write_list(path: Path, cells: CellList) -> None:
 
 
 def _write_lists(path: Path, lists: Iterable[CellList]) -> None:
-    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((_NAME, _RUNS))
         for cells in lists:
-            encode = partial_call(sartorius_texts, shape=cells.shape)
+            encode = partial(sartorius_texts, shape=cells.shape)
             empty = True
             for _, text in in_order(cells, encode, folder=path.parent):
                 writer.writerow((cells.name, text.decode()))

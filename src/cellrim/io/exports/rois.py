@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # The format holds whole coordinates up to here; beyond, they are stored as floats too.
 _MOST_WHOLE = 32767
+# Who may read an entry that is unpacked: as other files.
+_MODE = 0o644
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
 
 
@@ -45,6 +47,7 @@ def _write_list(path: Path, cells: CellList) -> None:
             # The same cells make the same file: entries have no time of their own.
             entry = zipfile.ZipInfo(f"{cell:0{digits}d}.roi")
             entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = _MODE << 16
             archive.writestr(entry, roi, compresslevel=1)
 
 

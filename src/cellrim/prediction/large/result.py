@@ -104,7 +104,7 @@ class LargeResult:
 
     @cached_property
     def thinned(self) -> Result:
-        """Every so-manieth pixel of image and labels, about two megapixels, for a look at it."""
+        """Every n-th pixel of image and labels, about two megapixels, for a look at it."""
         step, size = grid_step(self.image.shape), self.image.pixel_size
         image = Image(
             thinned(self.image, step), self.image.channels, None if size is None else size * step
