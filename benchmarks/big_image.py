@@ -21,7 +21,7 @@ import tifffile
 
 from cellrim.io.exports import FORMATS
 from cellrim.models.card import ModelCard
-from cellrim.prediction.large import STREAMED, Model, save_streamed, segment_large
+from cellrim.prediction.large import STREAMED, Model, segment_large
 from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
 from cellrim.prediction.workers import open_workers
 from cellrim.representation.flow import DecodeOptions
@@ -132,7 +132,7 @@ def main() -> None:
     cpu["Writing"] = cpu_seconds() - before
     for kind in asked.save:
         before, path = cpu_seconds(), asked.folder / f"out{FORMATS[kind].ending}"
-        save_streamed(result, [kind], {kind: path}, name="out")
+        result.save(kind, path)
         cpu[f"Saving {kind}"] = cpu_seconds() - before
     before = cpu_seconds()
     quality = result.quality

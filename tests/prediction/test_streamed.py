@@ -159,7 +159,7 @@ def test_cells_that_touch_are_measured_as_in_memory(touching):
 @pytest.mark.parametrize("kind", LISTS)
 def test_cells_that_touch_are_listed_as_in_memory(touching, tmp_path, kind):
     result, labels, image = touching
-    FORMATS[kind].write_list(tmp_path / "b", result.cell_list("a"))
+    result.save(kind, tmp_path / "b", name="a")
     cells = CellSet("a", labels, image, measure=lambda: result.cells.columns)
     FORMATS[kind].write(tmp_path / "c", cells)
     assert (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()

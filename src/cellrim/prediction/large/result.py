@@ -18,7 +18,7 @@ from cellrim.core.normalise import grid_step
 from cellrim.core.parts import CellPart, cut_out
 from cellrim.errors import OutputError
 from cellrim.io.atomic import remove
-from cellrim.io.exports import CellList
+from cellrim.io.exports import FORMATS, CellList
 from cellrim.io.levels import Level, write_tiff_labels
 from cellrim.io.ngff import write_ngff_labels
 from cellrim.io.region_readers import RegionImage
@@ -125,6 +125,31 @@ class LargeResult:
             diameter=float(np.median(diameters)) if self.count else math.nan,
             certainty=self.certainty,
         )
+
+    def save(self, kind: str, path: str | Path, *, name: str | None = None) -> None:
+        """Write the cells in any format that needs no whole label image in memory.
+
+        Parameters
+        ----------
+        kind
+            Of :data:`~cellrim.prediction.large.saving.STREAMED`.
+        path
+            Where to.
+        name
+            Of the image, for files that hold it; made of the path where left out.
+
+        Raises
+        ------
+        InputError
+            If the kind cannot be saved.
+        OutputError
+            If the file cannot be written.
+        """
+        from cellrim.prediction.large.saving import check_streamed, save_streamed
+
+        check_streamed([kind])
+        where = Path(path)
+        save_streamed(self, [kind], {kind: where}, name=name or FORMATS[kind].name_of(where))
 
     def save_labels(self, path: Path) -> None:
         """Write the label image: OME-Zarr where the name ends with .zarr, else OME-BigTIFF.
