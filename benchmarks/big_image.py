@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from cellrim.io.exports import FORMATS
 from cellrim.models.card import ModelCard
-from cellrim.prediction.large import Model, segment_large
+from cellrim.prediction.large import STREAMED, Model, segment_large
 from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
 from cellrim.prediction.workers import open_workers
 from cellrim.representation.flow import DecodeOptions
@@ -100,6 +101,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--diameter", type=float, default=24.0)
+    parser.add_argument("--save", nargs="*", default=[], choices=STREAMED, help="other results")
     parser.add_argument("--model", help="a real model instead of the stand-in")
     asked = parser.parse_args()
     shutil.rmtree(asked.folder, ignore_errors=True)
@@ -128,6 +130,13 @@ def main() -> None:
     before = cpu_seconds()
     result.save_labels(out)
     cpu["Writing"] = cpu_seconds() - before
+    for kind in asked.save:
+        before, path = cpu_seconds(), asked.folder / f"out{FORMATS[kind].ending}"
+        result.save(kind, path)
+        cpu[f"Saving {kind}"] = cpu_seconds() - before
+    before = cpu_seconds()
+    quality = result.quality
+    cpu["Quality"] = cpu_seconds() - before
     megapixels = asked.edge**2 / 1e6
     print(
         json.dumps(
@@ -139,6 +148,7 @@ def main() -> None:
                 "peak_mb_workers": round(
                     resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
                 ),
+                "quality": quality.as_numbers(),
                 "seconds": round(time.perf_counter() - clock, 1),
                 "cpu_s_per_mpx": {k: round(v / megapixels, 4) for k, v in cpu.items()},
                 "bytes_per_px": {

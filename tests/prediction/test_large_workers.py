@@ -15,7 +15,7 @@ from cellrim.io.labels import read_labels
 from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
 from cellrim.prediction.large import Model, segment_large, squares
-from cellrim.prediction.large.tables import measure_large, read_level, save_preview
+from cellrim.prediction.large.saving import save_overlay
 from cellrim.prediction.request import Request
 from cellrim.prediction.single import plan_single, run_single
 from cellrim.prediction.streamed import Team
@@ -71,9 +71,7 @@ def test_a_large_image_on_a_cluster_whose_worker_is_killed(tmp_path, discs, mode
     assert killed
     assert together.count == alone.count > 500
     whole = slice(0, 700), slice(0, 800)
-    np.testing.assert_array_equal(
-        read_level(together.levels[0], *whole), read_level(alone.levels[0], *whole)
-    )
+    np.testing.assert_array_equal(together.levels[0].window(*whole), alone.levels[0].window(*whole))
 
 
 def test_a_folder_with_an_image_that_is_streamed(tmp_path, discs, model, monkeypatch):
@@ -179,9 +177,10 @@ def test_what_a_streamed_image_is_saved_as_and_what_not(tmp_path, discs, model, 
     for kind in ("ome-tiff", "ome-zarr"):
         [found] = FORMATS[kind].read(out / f"big{FORMATS[kind].ending}", lambda _name: labels.shape)
         np.testing.assert_array_equal(found.labels, labels)
-    failed = start("labels", "rois")
-    assert "Expected to save labels, overlay, cells, ome-tiff, ome-zarr" in failed.error
-    assert "but got rois" in failed.error
+    failed = start("labels", "cellpose")
+    possible = "labels, overlay, cells, rois, geojson, coco, rle, outlines, ome-tiff, ome-zarr"
+    assert f"Expected to save {possible} of an image" in failed.error
+    assert "but got cellpose, which needs the whole label image" in failed.error
     assert not list(out.glob("big*"))
 
 
@@ -199,8 +198,8 @@ def test_one_file_overwritten_leaves_nothing_of_the_run_before(tmp_path, discs, 
     base = {"cells.tif", "cells_run.json"}
     assert start("cells", "ome-tiff") == base | {"cells_cells.csv", "cells_labels.ome.tif"}
     assert start("labels", "overlay") == base | {"cells_overlay.png"}
-    with pytest.raises(InputError, match="but got geojson"):
-        start("geojson")
+    with pytest.raises(InputError, match="but got cellpose"):
+        start("cellpose")
 
 
 def test_measurements_are_those_of_the_whole_label_image(
@@ -213,23 +212,22 @@ def test_measurements_are_those_of_the_whole_label_image(
     rng = np.random.default_rng(0)
     pixels = discs((300, 310), 11, spacing=34) + rng.integers(0, 9, (300, 310), np.uint8)
     pixels[100:240, 120:128] = 200  # one long cell over several squares
+    pixels[:9, 50:80] = 200
     path = write_tiff(tmp_path / "a.tif", pixels)
     result = segment_large(path, tmp_path / "work", load=model, diameter=16.0)
-    labels = read_level(result.levels[0], slice(0, 300), slice(0, 310))
+    labels = result.levels[0].thinned(1)
     expected = measure_cells(labels, image_from_array(pixels), confidence=result.confidence)
-    got = measure_large(result)
-    left_out = set(expected.columns) - set(got.columns)
-    assert left_out == {
-        *("neighbours", "neighbour_distance", "nearest_id", "nearest_distance"),
-        *("touches_border", "corrected_mean_grey", "corrected_integrated_grey"),
-    }
+    got = result.cells
+    assert list(got.columns) == list(expected.columns)
+    assert expected.columns["touches_border"].any()
+    assert got.background == expected.background
     for name, values in got.columns.items():
         np.testing.assert_allclose(values, expected.columns[name], err_msg=name)
-    save_preview(result, tmp_path / "a.png")
+    save_overlay(result, tmp_path / "a.png")
     assert imagecodecs.png_decode((tmp_path / "a.png").read_bytes()).shape == (300, 310, 3)
 
 
 def test_nothing_is_measured_where_nothing_is(tmp_path, model, write_tiff):
     path = write_tiff(tmp_path / "a.tif", np.zeros((60, 70), np.uint8))
     result = segment_large(path, tmp_path / "work", load=model)
-    assert len(measure_large(result)) == 0
+    assert len(result.cells) == 0

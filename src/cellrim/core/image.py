@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cellrim.core.tiles import windows
 from cellrim.errors import InputError
 
 AXES = ("YX", "YXC", "CYX")
 
-
 RGB = ("red", "green", "blue")
 """Names of the channels of a colour image."""
+
+# Edge of the squares in which an image is read that need not be in memory.
+_EDGE = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,55 @@ class Image:
             pixels=np.ascontiguousarray(self.pixels[:, :, picked]),
             channels=tuple(self.channels[c] for c in picked),
         )
+
+
+class Readable(Protocol):
+    """An image that is read part by part, in memory or not."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        ...
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """One name per channel."""
+        ...
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Edge of a pixel in micrometres, where known."""
+        ...
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return the pixels of some rows and columns, axes ``YXC``."""
+        ...
+
+
+def thinned(image: Readable, step: int) -> NDArray[Any]:
+    """Return every step-th pixel along both axes, axes ``YXC``; the rest is in memory in turns.
+
+    Parameters
+    ----------
+    image
+        The image, in memory or not.
+    step
+        At least 1; the first pixel is always among them.
+
+    Examples
+    --------
+    >>> thinned(image_from_array(np.arange(12.0).reshape(3, 4)), 2)[..., 0]
+    array([[ 0.,  2.],
+           [ 8., 10.]], dtype=float32)
+    """
+    height, width = (-(-n // step) for n in image.shape)
+    first = image.read(slice(0, 1), slice(0, 1))
+    pixels = np.empty((height, width, first.shape[2]), first.dtype)
+    for rows, columns in windows(image.shape, step * max(1, _EDGE // step)):
+        part = image.read(rows, columns)[::step, ::step]
+        y, x = rows.start // step, columns.start // step
+        pixels[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return pixels
 
 
 def image_from_array(

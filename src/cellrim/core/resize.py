@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from cellrim.errors import InputError
 
+FLOAT_PIXELS = 4_000_000
+"""Pixels of an image that are floats at one time: bounds the memory where cells are large."""
+
 
 def scaled_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
     """Shape of an image of this shape times ``scale``; at least one pixel."""
@@ -90,6 +93,35 @@ def resize_window(
             part = sources[axis]
             image = _weighted(image, axis, weights[:, part.start : part.stop])
     return np.ascontiguousarray(image)
+
+
+def resize_by_strips(
+    read: Callable[[slice, slice], NDArray[np.float32]],
+    shape_in: tuple[int, int],
+    *,
+    shape: tuple[int, int],
+    window: tuple[slice, slice],
+    pixels: int = FLOAT_PIXELS,
+) -> NDArray[np.float32]:
+    """As :func:`resize_window`, strip by strip, so that few pixels are floats at a time.
+
+    Parameters
+    ----------
+    read, shape_in, shape, window
+        As there.
+    pixels
+        About as many of the image are read at once.
+    """
+    rows, columns = window
+    per_row = (columns.stop - columns.start) * (shape_in[0] / shape[0]) * (shape_in[1] / shape[1])
+    height = max(1, int(pixels / max(per_row, 1)))
+    strips = [
+        resize_window(
+            read, shape_in, shape=shape, window=(slice(y, min(y + height, rows.stop)), columns)
+        )
+        for y in range(rows.start, rows.stop, height)
+    ]
+    return strips[0] if len(strips) == 1 else np.concatenate(strips)
 
 
 def _source(size_in: int, size_out: int, part: slice) -> slice:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from cellrim.errors import InputError
 
+Part = tuple[slice, slice]
+"""Rows and columns of an image."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:

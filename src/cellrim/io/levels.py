@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.core.labels import Labels
 from cellrim.core.tiles import windows
 from cellrim.io.atomic import atomic_path
 
@@ -31,6 +32,33 @@ class Level:
     shape: tuple[int, int]
     edge: int
     read: Callable[[int, int], NDArray[np.uint32]]
+
+    def window(self, rows: slice, columns: slice) -> Labels:
+        """Return some rows and columns, int32, axes ``YX``."""
+        edge = self.edge
+        labels = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int32)
+        for y in range(rows.start // edge, -(-rows.stop // edge)):
+            for x in range(columns.start // edge, -(-columns.stop // edge)):
+                square = self.read(y, x)
+                top, left = max(rows.start, y * edge), max(columns.start, x * edge)
+                bottom = min(rows.stop, y * edge + square.shape[0])
+                right = min(columns.stop, x * edge + square.shape[1])
+                labels[
+                    top - rows.start : bottom - rows.start,
+                    left - columns.start : right - columns.start,
+                ] = square[top - y * edge : bottom - y * edge, left - x * edge : right - x * edge]
+        return labels
+
+    def thinned(self, step: int) -> Labels:
+        """Return every step-th pixel along both axes, int32, axes ``YX``."""
+        height, width = (-(-n // step) for n in self.shape)
+        labels = np.zeros((height, width), np.int32)
+        for rows, columns in windows(self.shape, self.edge):
+            square = self.read(rows.start // self.edge, columns.start // self.edge)
+            part = square[-rows.start % step :: step, -columns.start % step :: step]
+            y, x = -(-rows.start // step), -(-columns.start // step)
+            labels[y : y + part.shape[0], x : x + part.shape[1]] = part
+        return labels
 
 
 def write_tiff_labels(path: Path, levels: Sequence[Level], *, pixel_size: float | None) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +44,88 @@ class CellOutline:
         return [ring for part in self.parts for ring in part]
 
 
+@dataclass(frozen=True)
+class Outlines:
+    """The polygons of many cells in flat arrays: cell by cell, part by part, outer rings first.
+
+    Parameters
+    ----------
+    ids
+        int64, (n,): the cells, ascending.
+    corners
+        int64, (k, 2), x and y: the corners of all rings, ring after ring.
+    rings
+        int64, (r + 1,): where each ring begins in ``corners``, and the end.
+    cells
+        int64, (n + 1,): where each cell begins in the rings, and the end.
+    outer
+        bool, (r,): whether a ring is the outer one of a part, with which the part begins.
+    """
+
+    ids: Ints
+    corners: Ints
+    rings: Ints
+    cells: Ints
+    outer: NDArray[np.bool_]
+
+    def texts(
+        self, point: str, *, between: str, ring: tuple[str, str], closed: bool = False
+    ) -> list[str]:
+        """Write each ring as text.
+
+        Parameters
+        ----------
+        point
+            Template of a corner, ``"%d %d"`` for x and y.
+        between, ring
+            What stands between corners, and in front of and behind a ring.
+        closed
+            Whether the first corner comes again at the end.
+
+        Returns
+        -------
+        list of str
+            One for each ring, in their order.
+        """
+        numbers = self.corners.ravel().tolist()
+        texts = []
+        for begin, end in pairwise((2 * self.rings).tolist()):
+            values = numbers[begin:end]
+            if closed:
+                values += values[:2]
+            template = between.join([point] * (len(values) // 2))
+            texts.append(ring[0] + template % tuple(values) + ring[1])
+        return texts
+
+    def __iter__(self) -> Iterator[CellOutline]:
+        cuts, outer = self.rings.tolist(), self.outer.tolist()
+        for number, (begin, end) in zip(
+            self.ids.tolist(), pairwise(self.cells.tolist()), strict=True
+        ):
+            parts: list[Part] = []
+            for ring in range(begin, end):
+                if outer[ring]:
+                    parts.append([])
+                parts[-1].append(self.corners[cuts[ring] : cuts[ring + 1]])
+            yield CellOutline(number, parts)
+
+
 def trace_labels(labels: Labels, *, simple: bool = True) -> list[CellOutline]:
+    """Trace the outlines of all cells, each as an object of its own.
+
+    The parameters are those of :func:`trace_outlines`.
+
+    Returns
+    -------
+    list
+        In the order of the ids.
+    """
+    return list(trace_outlines(labels, simple=simple))
+
+
+def trace_outlines(
+    labels: Labels, *, simple: bool = True, origin: tuple[int, int] = (0, 0)
+) -> Outlines:
     """Trace the outlines of all cells.
 
     Parameters
@@ -51,26 +134,29 @@ def trace_labels(labels: Labels, *, simple: bool = True) -> list[CellOutline]:
         int32, axes ``YX``; 0 is background.
     simple
         Whether rings that touch themselves are cut in two, an outer one and a hole.
+    origin
+        Row and column of the first pixel, where ``labels`` is a part of an image.
 
     Returns
     -------
-    list
-        In the order of the ids. No ring crosses itself, none touches itself where ``simple``, and
-        rings of one part touch at corners only, so that geometry libraries find them valid.
+    Outlines
+        No ring crosses itself, none touches itself where ``simple``, and rings of one part touch at
+        corners only, so that geometry libraries find them valid. A cell's rings are the same in
+        whatever part of an image it is traced.
 
     Notes
     -----
-    All edges of the image are linked to rings at once by pointer doubling; the only loop goes over
-    the finished rings.
+    All edges of the image are linked to rings at once; there is no loop over cells, rings or edges.
     """
     edges = _find_edges(labels)
     if not len(edges.start):
-        return []
+        nothing = np.zeros(0, np.int64)
+        return Outlines(nothing, nothing.reshape(0, 2), nothing[:1], nothing[:1], nothing > 0)
     following = _link(edges)
-    order, ring = _cycles(_split(edges, following) if simple else following)
+    order, ring = _cycles(_split(edges, following, labels) if simple else following)
     rings = _Rings.of(edges, order, ring)
     component = _components(labels, edges, order, rings)
-    return list(_assemble(rings, component))
+    return _ordered(rings, component, origin)
 
 
 def fill_rings(
@@ -174,60 +260,79 @@ def _link(edges: _Edges) -> Ints:
 
     Where two pixels touch by a corner only, the walk stays at its pixel.
     """
-    key = edges.start * 4 + edges.direction
-    order = np.argsort(key)
-    ordered = key[order]
+    size = int(max(edges.start.max(), edges.end.max())) + 1
+    key = edges.direction * size + edges.start  # ascending, as the edges are found
     following = np.full(len(key), -1)
     for turn in (-1, 0, 1):  # the last that exists wins: right turns first of all
-        wanted = edges.end * 4 + (edges.direction + turn) % 4
-        found = order[np.minimum(np.searchsorted(ordered, wanted), len(key) - 1)]
+        wanted = (edges.direction + turn) % 4 * size + edges.end
+        found = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
         there = (key[found] == wanted) & (edges.label[found] == edges.label)
         following = np.where(there, found, following)
     return following
 
 
-def _split(edges: _Edges, following: Ints) -> Ints:
+def _split(edges: _Edges, following: Ints, labels: Labels) -> Ints:
     """Cut rings that touch themselves in two where they do.
 
     There, both ways through the point belong to one ring. Exchanging what follows makes two rings
     of it; rings in a plane do not interlace, so all points can be dealt with at once.
     """
-    walk, ring = _cycles(following)
-    ring_of = np.empty(len(following), np.int64)
-    ring_of[walk] = ring
-    order = np.lexsort((edges.end, edges.label))
-    same = (edges.end[order][1:] == edges.end[order][:-1]) & (
-        edges.label[order][1:] == edges.label[order][:-1]
-    )
-    a, b = order[:-1][same], order[1:][same]
-    touch = ring_of[a] == ring_of[b]
-    a, b = a[touch], b[touch]
+    flat = np.pad(labels, 1).ravel()
+    at, own = edges.end, edges.label
+    # Of the four pixels around the point, two in a diagonal are the cell's and no other is.
+    a, b, c, d = (flat[at + step] == own for step in (-edges.stride - 1, -edges.stride, -1, 0))
+    crossed = np.flatnonzero((a == d) & (b == c) & (a != b))
+    if not len(crossed):
+        return following
+    _, ring_of = _connected(following)
+    order = crossed[np.lexsort((edges.end[crossed], edges.label[crossed]))]
+    one, other = order[::2], order[1::2]  # two edges of the cell end at each such point
+    touch = ring_of[one] == ring_of[other]
+    one, other = one[touch], other[touch]
     result = following.copy()
-    result[a], result[b] = following[b], following[a]
+    result[one], result[other] = following[other], following[one]
     return result
+
+
+def _connected(following: Ints) -> tuple[int, NDArray[np.int32]]:
+    """Count the cycles of a permutation, and say in which one each element is."""
+    from scipy.sparse.csgraph import connected_components
+
+    count, cycle = connected_components(_graph(following), directed=True, connection="weak")
+    return int(count), cycle
+
+
+def _graph(following: Ints) -> Any:
+    """Graph with an arrow from each element to the one that follows it."""
+    from scipy.sparse import csr_array
+
+    count = len(following)
+    arrows = (np.ones(count, np.int8), following.astype(np.int32), np.arange(count + 1))
+    return csr_array(arrows, shape=(count, count))
 
 
 def _cycles(following: Ints) -> tuple[Ints, Ints]:
     """Order the elements of a permutation cycle by cycle: elements, and the cycle of each.
 
-    By pointer doubling: first the smallest element of each cycle, then how far it is ahead.
+    Each cycle begins at its smallest element, and the one with the smallest comes first. Where one
+    ends, the next is hung on, so that a single search walks through all of them.
     """
-    count = len(following)
-    everything = np.arange(count)
-    first, jump = everything.copy(), following
-    while True:
-        lower = np.minimum(first, first[jump])
-        if np.array_equal(lower, first):
-            break
-        first, jump = lower, jump[jump]
-    is_first = first == everything
-    last = is_first[following]  # the walk ends before it begins anew
-    ahead = np.where(last, 0, 1)
-    jump = np.where(last, everything, following)
-    while not last[jump].all():
-        ahead, jump = ahead + ahead[jump], jump[jump]
-    order = np.lexsort((-ahead, first))
-    return order, np.cumsum(is_first[order]) - 1
+    from scipy.sparse.csgraph import breadth_first_order
+
+    count, cycle = _connected(following)
+    everything = np.arange(len(following))
+    smallest = np.empty(count, np.int64)
+    smallest[cycle[::-1]] = everything[::-1]  # the last that is written stays
+    begins = np.sort(smallest)
+    before = np.empty_like(everything)
+    before[following] = everything
+    chain = following.copy()
+    ends = before[begins]
+    chain[ends] = np.append(begins[1:], ends[-1])
+    order = breadth_first_order(_graph(chain), int(begins[0]), return_predecessors=False)
+    first = np.zeros(len(following), bool)
+    first[begins] = True
+    return order.astype(np.int64), np.cumsum(first[order]) - 1
 
 
 @dataclass(frozen=True)
@@ -285,25 +390,21 @@ def _components(labels: Labels, edges: _Edges, order: Ints, rings: _Rings) -> In
     return component
 
 
-def _assemble(rings: _Rings, component: Ints) -> Iterator[CellOutline]:
-    """Gather rings to parts and parts to cells, outer rings first."""
+def _ordered(rings: _Rings, component: Ints, origin: tuple[int, int]) -> Outlines:
+    """Put the rings into the order of cells and parts, outer rings first."""
     order = np.lexsort((~rings.outer, component, rings.label))
-    cuts = rings.cuts.tolist()
-    current: CellOutline | None = None
-    for number, cell, outer in zip(
-        order.tolist(), rings.label[order].tolist(), rings.outer[order].tolist(), strict=True
-    ):
-        ring = rings.corners[cuts[number] : cuts[number + 1]]
-        if current is None or current.id != cell:
-            if current is not None:
-                yield current
-            current = CellOutline(cell, [])
-        if outer:
-            current.parts.append([ring])
-        else:
-            current.parts[-1].append(ring)
-    if current is not None:
-        yield current
+    begin, size = rings.cuts[:-1][order], np.diff(rings.cuts)[order]
+    cuts = np.append(0, np.cumsum(size))
+    at = np.repeat(begin - cuts[:-1], size) + np.arange(cuts[-1])
+    label = rings.label[order]
+    first = np.flatnonzero(np.diff(label, prepend=0))
+    return Outlines(
+        ids=label[first],
+        corners=rings.corners[at] + np.array(origin[::-1]),
+        rings=cuts,
+        cells=np.append(first, len(label)),
+        outer=rings.outer[order],
+    )
 
 
 def _crossings(

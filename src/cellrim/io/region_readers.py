@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.core.image import Image, image_from_array
+from cellrim.core.image import Image, Readable, image_from_array
 from cellrim.errors import ImageReadError
 from cellrim.io.images import open_stack, open_tiff, single_series
 from cellrim.io.sources import to_yxc
@@ -29,27 +29,12 @@ if TYPE_CHECKING:
 _LARGEST_PIECE = 1 << 28
 
 
-class RegionImage(Protocol):
-    """An image that is read part by part."""
+class RegionImage(Readable, Protocol):
+    """An image in a file that is read part by part."""
 
     @property
     def path(self) -> Path:
         """The file or folder."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        ...
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """One name per channel."""
-        ...
-
-    @property
-    def pixel_size(self) -> float | None:
-        """Edge of a pixel in micrometres, where the file says so."""
         ...
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
@@ -74,6 +59,18 @@ class ArrayRegions:
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Return the pixels of some rows and columns, axes ``YXC``."""
         return self._image.pixels[rows, columns]
+
+
+class FirstChannel:
+    """The first channel of an image that is read part by part, under a name of its own."""
+
+    def __init__(self, image: RegionImage, channels: tuple[str, ...]) -> None:
+        self._image, self.channels = image, channels
+        self.path, self.shape, self.pixel_size = image.path, image.shape, image.pixel_size
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return the pixels of some rows and columns, axes ``YXC``."""
+        return np.ascontiguousarray(self._image.read(rows, columns)[:, :, :1])
 
 
 def one_plane(path: Path, stack: Stack) -> tuple[int, int]:

@@ -8,11 +8,13 @@ compressed, the lengths are differences packed five bits to a character.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.labels import Labels
+from cellrim.core.parts import CellPart, whole
 from cellrim.errors import DatasetError, InputError
 
 Mask = NDArray[np.bool_]
@@ -62,9 +64,15 @@ def encode_sartorius_labels(labels: Labels) -> list[str]:
     labels
         int32, axes ``YX``; 0 is background.
     """
+    return sartorius_texts(whole(labels), (labels.shape[0], labels.shape[1]))
+
+
+def sartorius_texts(part: CellPart, shape: tuple[int, int]) -> list[str]:
+    """Encode each cell of a part of an image of this shape, in the order of the ids."""
+    cells, runs = _part_runs(part, shape, columns=False)
     return [
-        " ".join(map(str, np.stack([starts + 1, lengths], axis=1).ravel().tolist()))
-        for starts, lengths in _runs(labels.ravel())
+        " ".join(map(str, runs[begin:end].ravel().tolist()))
+        for begin, end in pairwise(cells.tolist())
     ]
 
 
@@ -164,13 +172,20 @@ def encode_coco_labels(labels: Labels) -> list[NDArray[np.int64]]:
     labels
         int32, axes ``YX``; 0 is background.
     """
-    every = []
-    for starts, lengths in _runs(labels.ravel(order="F")):
-        edges = np.stack([starts, starts + lengths], axis=1).ravel()
-        counts = np.diff(edges, prepend=0)
-        rest = labels.size - edges[-1]
-        every.append(np.append(counts, rest) if rest else counts)
-    return every
+    counts, cuts = _part_counts(whole(labels), (labels.shape[0], labels.shape[1]))
+    return [counts[begin:end] for begin, end in pairwise(cuts.tolist())]
+
+
+def coco_texts(part: CellPart, shape: tuple[int, int]) -> list[str]:
+    """Encode each cell of a part of an image of this shape as compressed COCO counts, by the ids.
+
+    All cells are compressed at once.
+    """
+    counts, cuts = _part_counts(part, shape)
+    characters, width = _compressed(counts, cuts)
+    text = characters.tobytes().decode("ascii")
+    places = np.append(0, np.cumsum(width))[cuts].tolist()
+    return [text[begin:end] for begin, end in pairwise(places)]
 
 
 def decode_coco(counts: Sequence[int] | NDArray[np.int64] | str, shape: tuple[int, int]) -> Mask:
@@ -233,8 +248,25 @@ def compress_counts(counts: NDArray[np.int64]) -> str:
     counts
         int64, one-dimensional, see :func:`encode_coco`.
     """
-    values = np.asarray(counts, np.int64).copy()
-    values[3:] -= np.asarray(counts, np.int64)[1:-2]
+    values = np.asarray(counts, np.int64)
+    characters, _ = _compressed(values, np.array([0, len(values)]))
+    return characters.tobytes().decode("ascii")
+
+
+def _compressed(
+    counts: NDArray[np.int64], cuts: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Compress the counts of many masks, each from one cut to the next.
+
+    Returns
+    -------
+    tuple
+        The characters of all, and how many of them each count has.
+    """
+    values = counts.copy()
+    position = np.arange(len(counts)) - np.repeat(cuts[:-1], np.diff(cuts))
+    later = np.flatnonzero(position > 2)  # each the difference to the one before the last
+    values[later] -= counts[later - 2]
     characters = np.zeros((len(values), _MAX_CHARACTERS), np.uint8)
     used = np.zeros(characters.shape, bool)
     pending = np.ones(len(values), bool)
@@ -246,7 +278,7 @@ def compress_counts(counts: NDArray[np.int64]) -> str:
         used[:, place] = pending
         pending = pending & (values != np.where(low & _SIGN, -1, 0))
         characters[:, place] = low + np.where(pending, _MORE, 0) + _FIRST_CHARACTER
-    return characters[used].tobytes().decode("ascii")
+    return characters[used], used.sum(axis=1)
 
 
 def decompress_counts(text: str) -> NDArray[np.int64]:
@@ -290,17 +322,54 @@ def decompress_counts(text: str) -> NDArray[np.int64]:
     return values
 
 
-def _runs(flat: NDArray[np.int32]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Find starts (from 0) and lengths of the runs of each id above 0, in order of the ids."""
-    first = np.flatnonzero(np.diff(flat, prepend=-1))
-    lengths = np.diff(first, append=flat.size)
-    ids = flat[first]
-    order = np.argsort(ids, kind="stable")
-    order = order[ids[order] > 0]
-    cuts = np.flatnonzero(np.diff(ids[order])) + 1
-    if len(order) == 0:
-        return []
-    return list(zip(np.split(first[order], cuts), np.split(lengths[order], cuts), strict=True))
+def _part_counts(
+    part: CellPart, shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """COCO counts of the cells of a part one after another; where each begins, and the end."""
+    cells, runs = _part_runs(part, shape, columns=True)
+    starts, lengths = runs[:, 0] - 1, runs[:, 1]
+    ends, last = starts + lengths, cells[1:] - 1
+    before = np.append(0, ends)[: len(ends)]  # where the run before ends
+    before[cells[:-1]] = 0
+    rest = np.zeros(len(runs), np.int64)
+    rest[last] = shape[0] * shape[1] - ends[last]
+    kept = np.ones((len(runs), 3), bool)
+    kept[:, 2] = rest > 0
+    counts = np.stack([starts - before, lengths, rest], axis=1)[kept]
+    return counts, np.append(0, np.cumsum(kept.sum(axis=1)))[cells]
+
+
+def _part_runs(
+    part: CellPart, shape: tuple[int, int], *, columns: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the runs of the cells of a part in the flattened image.
+
+    Returns
+    -------
+    tuple
+        Where each cell begins in the runs, and the end; and (k, 2): start of each run, counted
+        from 1 along the rows (columns) of the whole image, and length.
+    """
+    turned = part.labels.T if columns else part.labels
+    (first_line, first_place), length = part.origin, shape[1]
+    if columns:
+        first_line, first_place, length = first_place, first_line, shape[0]
+    padded = np.pad(turned, ((0, 0), (0, 1)))  # so that no run goes on in the next line
+    flat = padded.ravel()
+    begin = np.flatnonzero(np.diff(flat, prepend=0))
+    size = np.diff(begin, append=flat.size)
+    begin, size = begin[flat[begin] > 0], size[flat[begin] > 0]
+    order = np.argsort(flat[begin], kind="stable")
+    begin, size = begin[order], size[order]
+    line, place = np.divmod(begin, padded.shape[1])
+    ids, start = flat[begin], (line + first_line) * length + place + first_place
+    # What ends one line of the image and begins the next is one run there.
+    fresh = np.ones(len(ids), bool)
+    fresh[1:] = (ids[1:] != ids[:-1]) | (start[1:] != start[:-1] + size[:-1])
+    head = np.flatnonzero(fresh)
+    size = np.add.reduceat(size, head) if len(head) else size
+    cells = np.flatnonzero(np.diff(ids[head], prepend=0, append=0))
+    return cells, np.stack([start[head] + 1, size], axis=1).astype(np.int64)
 
 
 def _checked(mask: Mask) -> Mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.image import Image
-from cellrim.core.labels import Labels
+from cellrim.core.labels import Labels, touching
 from cellrim.errors import InputError
 from cellrim.measure.columns import LENGTHS
 from cellrim.measure.compartments import measure_compartments
-from cellrim.measure.intensity import measure_background, measure_intensities
-from cellrim.measure.neighbours import measure_neighbours
-from cellrim.measure.runs import Runs, find_runs
+from cellrim.measure.intensity import STATISTICS, measure_background, measure_intensities
+from cellrim.measure.neighbours import Pairs, measure_neighbours
+from cellrim.measure.runs import find_runs
 from cellrim.measure.shape import measure_shapes
+
+Columns = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -82,25 +85,90 @@ def measure_cells(
         raise InputError(
             f"Expected labels of the image's shape {image.shape}, but got {labels.shape}."
         )
-    runs = find_runs(labels)
-    count = len(runs.ids)
-    if confidence is not None and len(confidence) != count:
-        raise InputError(f"Expected {count} confidences, one per cell, but got {len(confidence)}.")
-    columns: dict[str, NDArray[Any]] = {"id": runs.ids, **measure_shapes(labels, runs)}
-    centres = np.stack([columns["centroid_y"], columns["centroid_x"]], axis=1)
-    columns |= measure_neighbours(labels, runs.ids, centres)
-    if image.pixel_size is not None:
-        columns |= _in_micrometres(columns, image.pixel_size)
     names = channel_names(image.channels)
-    background = {}
-    for name, plane in zip(names, np.moveaxis(image.pixels, 2, 0), strict=True):
-        background[name] = measure_background(labels, plane)
-        columns |= _channel_columns(runs, plane, name=name, background=background[name])
+    planes = dict(zip(names, np.moveaxis(image.pixels, 2, 0), strict=True))
+    table = measure_together(
+        measure_alone(labels, image),
+        touching(labels),
+        shape=image.shape,
+        pixel_size=image.pixel_size,
+        background={name: measure_background(labels, plane) for name, plane in planes.items()},
+    )
+    if confidence is not None and len(confidence) != len(table):
+        raise InputError(
+            f"Expected {len(table)} confidences, one per cell, but got {len(confidence)}."
+        )
     if nuclei is not None:
-        columns |= measure_compartments(labels, nuclei, image, names=names)
+        table.columns.update(measure_compartments(labels, nuclei, image, names=names))
     if confidence is not None:
-        columns["confidence"] = np.asarray(confidence)
-    return CellTable(columns, background)
+        table.columns["confidence"] = np.asarray(confidence)
+    return table
+
+
+def measure_alone(labels: Labels, image: Image, *, origin: tuple[int, int] = (0, 0)) -> Columns:
+    """Measure what depends on a cell's own pixels only, so that any part of an image will do.
+
+    Parameters
+    ----------
+    labels, image
+        As for :func:`measure_cells`: a part of an image that holds the cells whole.
+    origin
+        The part's first row and column in the image.
+
+    Returns
+    -------
+    dict
+        Shapes, places in the whole image, and intensities.
+    """
+    runs = find_runs(labels)
+    columns: Columns = {"id": runs.ids, **measure_shapes(labels, runs)}
+    for axis, start in zip("yx", origin, strict=True):
+        for name in (f"centroid_{axis}", f"bbox_{axis}0", f"bbox_{axis}1"):
+            columns[name] = columns[name] + start
+    names = channel_names(image.channels)
+    for name, plane in zip(names, np.moveaxis(image.pixels, 2, 0), strict=True):
+        found = measure_intensities(runs, plane)
+        columns |= {f"{key}_{name}": values for key, values in found.items()}
+    return columns
+
+
+def measure_together(
+    alone: Columns,
+    pairs: Pairs,
+    *,
+    shape: tuple[int, int],
+    pixel_size: float | None,
+    background: Mapping[str, float],
+) -> CellTable:
+    """Add what a cell is among the others, in the frame, and over the background.
+
+    Parameters
+    ----------
+    alone
+        Columns of :func:`measure_alone` of all cells of an image, in the order of the ids.
+    pairs
+        Ids of cells that touch, each pair once: :func:`cellrim.core.labels.touching`.
+    shape, pixel_size
+        Of the image.
+    background
+        Of each channel, by its name in the columns.
+    """
+    bounds = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
+    top, left, bottom, right = (alone[name] for name in bounds)
+    centres = np.stack([alone["centroid_y"], alone["centroid_x"]], axis=1)
+    border = (top == 0) | (left == 0) | (bottom == shape[0]) | (right == shape[1])
+    intensities = {f"{key}_{name}" for name in background for key in STATISTICS}
+    columns: Columns = {name: v for name, v in alone.items() if name not in intensities}
+    columns |= {"touches_border": border, **measure_neighbours(pairs, alone["id"], centres)}
+    if pixel_size is not None:
+        columns |= _in_micrometres(columns, pixel_size)
+    for name, ground in background.items():
+        columns |= {f"{key}_{name}": alone[f"{key}_{name}"] for key in STATISTICS}
+        columns[f"corrected_mean_{name}"] = alone[f"mean_{name}"] - ground
+        columns[f"corrected_integrated_{name}"] = (
+            alone[f"integrated_{name}"] - ground * alone["area"]
+        )
+    return CellTable(columns, dict(background))
 
 
 def channel_names(channels: tuple[str, ...]) -> list[str]:
@@ -116,16 +184,6 @@ def channel_names(channels: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _in_micrometres(columns: dict[str, NDArray[Any]], size: float) -> dict[str, NDArray[Any]]:
+def _in_micrometres(columns: Columns, size: float) -> Columns:
     lengths = {f"{name}_um": columns[name] * size for name in LENGTHS}
     return {"area_um2": columns["area"] * size**2, **lengths}
-
-
-def _channel_columns(
-    runs: Runs, plane: NDArray[Any], *, name: str, background: float
-) -> dict[str, NDArray[Any]]:
-    found = measure_intensities(runs, plane)
-    columns = {f"{key}_{name}": values for key, values in found.items()}
-    columns[f"corrected_mean_{name}"] = found["mean"] - background
-    columns[f"corrected_integrated_{name}"] = found["integrated"] - background * runs.area
-    return columns

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.core.labels import Labels, touching
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def measure_neighbours(
-    labels: Labels, ids: NDArray[np.int32], centres: NDArray[np.float64]
+    pairs: Pairs, ids: NDArray[np.int32], centres: NDArray[np.float64]
 ) -> dict[str, NDArray[Any]]:
     """Measure where each cell is among the others.
 
     Parameters
     ----------
-    labels
-        int32, axes ``YX``.
+    pairs
+        Ids of cells that touch, each pair once: :func:`cellrim.core.labels.touching`.
     ids
         The ids that are present, ascending.
     centres
@@ -33,7 +33,7 @@ def measure_neighbours(
         there is no other. Distances in pixels.
     """
     count = len(ids)
-    first, second = (np.searchsorted(ids, side) for side in touching(labels))
+    first, second = (np.searchsorted(ids, side) for side in pairs)
     distance = np.hypot(*(centres[first] - centres[second]).T)
     both = np.concatenate([first, second])
     neighbours = np.bincount(both, minlength=count)

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellrim.core.image import Image
+from cellrim.core.image import Image, Readable, thinned
 from cellrim.core.labels import Labels, median_diameter
-from cellrim.core.normalise import measure_range, normalise
-from cellrim.core.resize import resize, scaled_shape
+from cellrim.core.normalise import IntensityRange, grid_step, measure_range, normalise
+from cellrim.core.resize import resize_by_strips, scaled_shape
+from cellrim.core.tiles import Part, windows
 
 Values = NDArray[np.float32]
 
@@ -31,6 +32,10 @@ _FINE, _COARSE = 1.0, 2.5
 _STRONG = 0.5
 _EDGE_PERCENTILE = 80.0
 _MOST_BLUR = 12.0
+# Blur is measured in squares of this edge, with so much around each as the wider blur sees, and in
+# no more than so many of them: they stand for the rest of a large image.
+_BLUR_EDGE, _BLUR_MARGIN = 512, 10
+_BLUR_SQUARES = 16
 # A value at the end of the range is a pile when it is so many times as frequent as the next one.
 _PILE = 2.0
 # The background is compared over a grid of blocks, of which so many must show background.
@@ -190,13 +195,45 @@ def measure_quality(image: Image, labels: Labels, *, certainty: float = math.nan
     Quality
         All NaN but the certainty where there is no cell: nothing says then how large one would be.
     """
-    if not labels.any():
+    return sample_quality(
+        image, image, labels, diameter=median_diameter(labels), certainty=certainty
+    )
+
+
+def sample_quality(
+    image: Readable, thin: Image, labels: Labels, *, diameter: float, certainty: float = math.nan
+) -> Quality:
+    """Measure how far an image can be trusted that need not be in memory.
+
+    Parameters
+    ----------
+    image
+        Raw intensities. Read in squares, where blur is measured.
+    thin
+        Every n-th pixel of it along both axes, where all else is measured.
+    labels
+        int32, axes ``YX``: the cells found, at the pixels of ``thin``.
+    diameter
+        Median diameter of the cells, in pixels of ``image``; NaN where there is none.
+    certainty
+        As the prediction gives it, 0..1.
+
+    Returns
+    -------
+    Quality
+        As :func:`measure_quality`, and the same where ``thin`` is the image itself.
+
+    Raises
+    ------
+    ImageReadError
+        If a part of the image cannot be read.
+    """
+    if math.isnan(diameter):
         return Quality(certainty=certainty)
-    diameter = median_diameter(labels)
     return Quality(
-        blur=edge_blur(image, diameter),
-        saturated=saturated_share(image, labels),
-        unevenness=background_unevenness(image, labels),
+        blur=edge_blur(image, diameter, intensity=measure_range(thin.pixels), cells=labels > 0),
+        saturated=saturated_share(thin, labels),
+        unevenness=background_unevenness(thin, labels),
         cell_diameter=diameter,
         certainty=certainty,
     )
@@ -214,15 +251,25 @@ def typical(planes: Sequence[Quality]) -> Quality:
     return Quality(**medians)
 
 
-def edge_blur(image: Image, diameter: float) -> float:
+def edge_blur(
+    image: Readable,
+    diameter: float,
+    *,
+    intensity: IntensityRange | None = None,
+    cells: NDArray[np.bool_] | None = None,
+) -> float:
     """Width of the blur of the sharpest edges, in cell diameters.
 
     Parameters
     ----------
     image
-        The image.
+        The image, in memory or not.
     diameter
         Typical cell diameter in pixels.
+    intensity
+        Range of its channels; measured where None.
+    cells
+        Axes ``YX``, of any size: where in the image there are cells; anywhere where None.
 
     Returns
     -------
@@ -234,15 +281,17 @@ def edge_blur(image: Image, diameter: float) -> float:
     A step blurred by b and then by s has the gradient 1 / sqrt(b**2 + s**2), so the ratio of the
     gradients at two s gives b (Zhuo and Sim, "Defocus map estimation from a single image", Pattern
     Recognition 44, 2011). Large cells are first brought down to 24 pixels: finer detail than that
-    says nothing about the outlines.
+    says nothing about the outlines. An image that then still is larger than 16 squares of 512
+    pixels is measured in so many of them, drawn without a preference among those that hold cells.
     """
-    from scipy import ndimage
-
-    grey = _grey(image)
+    if intensity is None:
+        intensity = measure_range(thinned(image, grid_step(image.shape)))
     scale = min(1.0, _WORKING_DIAMETER / diameter)
-    small = resize(grey, scaled_shape(image.shape, scale))[:, :, 0]
-    fine = ndimage.gaussian_gradient_magnitude(small, _FINE)
-    coarse = ndimage.gaussian_gradient_magnitude(small, _COARSE)
+    shape = scaled_shape(image.shape, scale)
+    gradients = [
+        _gradients(image, intensity, shape, window) for window in _squares_with(cells, shape)
+    ]
+    fine, coarse = (np.concatenate(values) for values in zip(*gradients, strict=True))
     strongest = float(np.percentile(coarse, 99.5))
     if strongest <= 0:
         return math.nan
@@ -303,7 +352,7 @@ def background_unevenness(image: Image, labels: Labels) -> float:
         value over the range of the intensities. NaN where too little background is seen.
     """
     step = max(1, round(max(image.shape) / _MOST_SAMPLED))
-    grey = _grey(image)[::step, ::step, 0]
+    grey = _grey(image.pixels[::step, ::step], measure_range(image.pixels))[:, :, 0]
     places, values = _background_blocks(grey, labels[::step, ::step] == 0)
     if len(values) < _LEAST_BLOCKS:
         return math.nan
@@ -312,11 +361,58 @@ def background_unevenness(image: Image, labels: Labels) -> float:
     return float(np.ptp(surface @ weights))
 
 
-def _grey(image: Image) -> Values:
+def _grey(pixels: NDArray[Any], intensity: IntensityRange) -> Values:
     """Mean of the channels, each from 0 to 1 over its range; float32, ``YX1``."""
-    normalised = np.clip(normalise(image.pixels, measure_range(image.pixels)), 0, 1)
-    mean: Values = normalised.mean(axis=2, keepdims=True)
+    mean: Values = np.clip(normalise(pixels, intensity), 0, 1).mean(axis=2, keepdims=True)
     return mean
+
+
+def _squares_with(cells: NDArray[np.bool_] | None, shape: tuple[int, int]) -> list[Part]:
+    """Squares of an image of this shape: all, or where they are many, some of those with cells."""
+    squares = list(windows(shape, _BLUR_EDGE))
+    if len(squares) <= _BLUR_SQUARES:
+        return squares
+    if cells is not None:
+        squares = [s for s in squares if cells[_seen(s, shape, cells.shape)].any()] or squares
+    count = min(len(squares), _BLUR_SQUARES)
+    drawn = np.random.default_rng(0).choice(len(squares), count, replace=False)
+    return [squares[k] for k in np.sort(drawn)]
+
+
+def _seen(window: Part, shape: tuple[int, int], of: tuple[int, ...]) -> Part:
+    """Rows and columns of a view of size ``of`` that show a window of an image of this shape."""
+    rows, columns = (
+        slice(part.start * m // n, max(part.start * m // n + 1, part.stop * m // n))
+        for part, n, m in zip(window, shape, of, strict=True)
+    )
+    return rows, columns
+
+
+def _gradients(
+    image: Readable, intensity: IntensityRange, shape: tuple[int, int], window: Part
+) -> tuple[Values, Values]:
+    """Gradients behind the fine and the wide blur in a window of the image brought to a shape."""
+    from scipy import ndimage
+
+    wide = [
+        slice(max(0, part.start - _BLUR_MARGIN), min(n, part.stop + _BLUR_MARGIN))
+        for part, n in zip(window, shape, strict=True)
+    ]
+    small = resize_by_strips(
+        lambda rows, columns: _grey(image.read(rows, columns), intensity),
+        image.shape,
+        shape=shape,
+        window=(wide[0], wide[1]),
+    )[:, :, 0]
+    inner = tuple(
+        slice(part.start - around.start, part.stop - around.start)
+        for part, around in zip(window, wide, strict=True)
+    )
+    fine, coarse = (
+        ndimage.gaussian_gradient_magnitude(small, sigma)[inner].ravel()
+        for sigma in (_FINE, _COARSE)
+    )
+    return fine, coarse
 
 
 def _background_blocks(

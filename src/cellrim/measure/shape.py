@@ -111,11 +111,8 @@ def _axes(runs: Runs) -> Columns:
 
 
 def _boxes(runs: Runs) -> Columns:
-    boxes = _box_table(runs)
-    height, width = runs.shape
-    touches = (boxes[:, :2] == 0).any(axis=1) | (boxes[:, 2] == height) | (boxes[:, 3] == width)
     names = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
-    return {**dict(zip(names, boxes.T, strict=True)), "touches_border": touches}
+    return dict(zip(names, _box_table(runs).T, strict=True))
 
 
 def _box_table(runs: Runs) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cellrim.core.image import Image
+from cellrim.core.image import Readable
 from cellrim.measure.cells import CellTable
 
 Number = float | int | None
@@ -29,7 +29,7 @@ _SHARED = ("height", "width", "pixel_size_um")
 _COUNTS = ("planes", "cells", "cells_at_border")
 
 
-def summarise(table: CellTable, image: Image) -> dict[str, Number]:
+def summarise(table: CellTable, image: Readable) -> dict[str, Number]:
     """Sum the cells of an image up.
 
     Parameters
@@ -37,7 +37,7 @@ def summarise(table: CellTable, image: Image) -> dict[str, Number]:
     table
         The measured cells.
     image
-        The image they were measured in.
+        The image they were measured in, in memory or not.
 
     Returns
     -------

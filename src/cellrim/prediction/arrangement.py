@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.channels import Channel, channel_indices
+from cellrim.core.image import Readable
 from cellrim.core.normalise import NETWORK_CHANNELS, IntensityRange, normalise
 from cellrim.errors import InputError
 from cellrim.prediction.normalised import NormalisedImage
 from cellrim.prediction.nucleus_channel import find_pieces, most_nuclear
-from cellrim.prediction.survey import Readable, Survey
+from cellrim.prediction.survey import Survey
 
 # The mean over the channels of the median, of 0..1, is at least 0.5 in the stained images of
 # bbbc041 and dsb2018 and at most 0.2 in the fluorescence of kc167 and mixed.

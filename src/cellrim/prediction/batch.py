@@ -18,15 +18,14 @@ from cellrim._version import __version__
 from cellrim.core.channels import channel_indices
 from cellrim.core.image import Image
 from cellrim.core.stack import Index, Stack
-from cellrim.errors import CellrimError, InputError, UsageError
+from cellrim.errors import InputError, UsageError
 from cellrim.io.atomic import remove
 from cellrim.io.exports.planes import remove_planes
 from cellrim.io.images import collapse_grey, open_stack
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
-from cellrim.measure import summarise
-from cellrim.measure.quality import flags
 from cellrim.measure.tracks import LinkOptions
 from cellrim.prediction.inputs import Job
+from cellrim.prediction.outcome import Timed, failed, succeeded
 from cellrim.prediction.records import (
     LINES_NAME,
     RUN_NAME,
@@ -38,7 +37,7 @@ from cellrim.prediction.records import (
     remove_outputs,
     start_lines,
 )
-from cellrim.prediction.report import append_kept, keep, start_kept, write_report
+from cellrim.prediction.report import append_kept, start_kept, write_report
 from cellrim.prediction.request import Existing, Plan, Request
 from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Segmenter
@@ -171,39 +170,17 @@ def run(
 
 def _do(job: Job, plan: Plan, asked: str) -> Record:
     """Segment one image and save its results; whatever goes wrong becomes the record's error."""
-    source, target = str(job.source.absolute()), job.target.as_posix()
     seconds: dict[str, float] = {}
     try:
         fingerprint = fingerprint_of(job.source, asked)
         with _segmented(job, plan, seconds) as result:
-            with _Timed(seconds, "save"):
+            with Timed(seconds, "save"):
                 written = _save(result, job, plan)
-                summary = _summed(result) if "cells" in plan.request.save else {}
-            with _Timed(seconds, "quality"):
-                quality = result.quality
-                kept = None
-                if plan.request.report:
-                    kept = keep(result, target, images=plan.images or len(plan.jobs))
-    except CellrimError as error:
-        return Record(source=source, target=target, status="failed", error=str(error))
+            return succeeded(
+                job, plan, result, written=written, seconds=seconds, fingerprint=fingerprint
+            )
     except Exception as error:  # also MemoryError: one image must never stop the others
-        text = f"Unexpected {type(error).__name__} with {job.source}: {error}"
-        return Record(source=source, target=target, status="failed", error=text)
-    return Record(
-        source=source,
-        target=target,
-        scene=job.scene,
-        status="ok",
-        outputs=tuple(p.relative_to(plan.out).as_posix() for p in written),
-        cells=result.count,
-        diameter=round(result.diameter, 3),
-        seconds=seconds,
-        summary=summary,
-        quality=quality.as_numbers(),
-        flags=flags(quality),
-        kept=kept,
-        fingerprint=fingerprint,
-    )
+        return failed(job, error)
 
 
 @contextmanager
@@ -211,7 +188,7 @@ def _segmented(job: Job, plan: Plan, seconds: dict[str, float]) -> Iterator[Resu
     """Give the cells of one file: of its only plane, or of a whole stack."""
     asked = plan.request
     with ExitStack() as opened:
-        with _Timed(seconds, "read"):
+        with Timed(seconds, "read"):
             stack = opened.enter_context(
                 open_stack(
                     job.source, axes=asked.axes, pixel_size=asked.pixel_size, scene=job.scene
@@ -225,7 +202,7 @@ def _segmented(job: Job, plan: Plan, seconds: dict[str, float]) -> Iterator[Resu
                     "Expected one plane for the target both, but got a stack of "
                     f"{len(stack)}: ask for nuclei and for cells in two runs."
                 )
-        with _Timed(seconds, "segment"):
+        with Timed(seconds, "segment"):
             if single is not None:
                 result: Result | StackResult = _segment_plane(plan, single, asked.diameter)
             else:
@@ -257,12 +234,6 @@ def _segment_plane(plan: Plan, image: Image, diameter: float | None) -> Result:
     )
 
 
-def _summed(result: Result | StackResult) -> dict[str, float | int | None]:
-    if isinstance(result, StackResult):
-        return result.summary
-    return summarise(result.cells, result.image)
-
-
 def _remove_results(jobs: Sequence[Job], plan: Plan) -> None:
     """Remove results of an earlier run, which would not fit the new ones."""
     for job in jobs:
@@ -285,19 +256,6 @@ def _save(result: Result | StackResult, job: Job, plan: Plan) -> list[Path]:
         result.save_tracks(job.tracks(plan.out))
         written.append(job.tracks(plan.out) / TRACKS_NAME)
     return written
-
-
-class _Timed:
-    """Write the seconds a block takes into a dict."""
-
-    def __init__(self, into: dict[str, float], name: str) -> None:
-        self._into, self._name = into, name
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._into[self._name] = round(time.perf_counter() - self._start, 4)
 
 
 def _refuse_existing(jobs: Sequence[Job], out: Path) -> None:

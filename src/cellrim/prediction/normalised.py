@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.core.image import Readable
 from cellrim.core.normalise import IntensityRange, normalise
-from cellrim.core.resize import resize_window
-from cellrim.core.tiles import reflected
-from cellrim.prediction.scale import Part
-from cellrim.prediction.survey import Readable
+from cellrim.core.resize import FLOAT_PIXELS, resize_by_strips
+from cellrim.core.tiles import Part, reflected
 
-# Pixels of the image that are floats at one time: bounds the memory where cells are large.
-_FLOAT_PIXELS = 4_000_000
+_FLOAT_PIXELS = FLOAT_PIXELS
 
 
 class NormalisedImage:
@@ -66,13 +63,17 @@ class NormalisedImage:
                 slice(x.start + columns.start, x.stop + columns.start),
             )
 
-        return _resized_by_strips(read, inner, shape=shape, window=_whole(shape))
+        return resize_by_strips(
+            read, inner, shape=shape, window=_whole(shape), pixels=_FLOAT_PIXELS
+        )
 
     def window(self, tile: Part, *, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Return a part of the image brought to a size, continued by reflection beyond it."""
         index = [reflected(part, n) for part, n in zip(tile, shape, strict=True)]
         rows, columns = (slice(int(i.min()), int(i.max()) + 1) for i in index)
-        pixels = _resized_by_strips(self.read, self.shape, shape=shape, window=(rows, columns))
+        pixels = resize_by_strips(
+            self.read, self.shape, shape=shape, window=(rows, columns), pixels=_FLOAT_PIXELS
+        )
         for axis, (i, start) in enumerate(zip(index, (rows.start, columns.start), strict=True)):
             if len(i) != pixels.shape[axis]:
                 pixels = np.take(pixels, i - start, axis=axis)
@@ -81,26 +82,6 @@ class NormalisedImage:
     def _normalised(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         with np.errstate(over="ignore", invalid="ignore"):  # the clip takes care of infinities
             return normalise(pixels[:, :, self._channels], self._intensity)
-
-
-def _resized_by_strips(
-    read: Callable[[slice, slice], NDArray[np.float32]],
-    shape_in: tuple[int, int],
-    *,
-    shape: tuple[int, int],
-    window: Part,
-) -> NDArray[np.float32]:
-    """Resize a window strip by strip, so that few pixels of the image are floats at a time."""
-    rows, columns = window
-    per_row = (columns.stop - columns.start) * (shape_in[0] / shape[0]) * (shape_in[1] / shape[1])
-    height = max(1, int(_FLOAT_PIXELS / max(per_row, 1)))
-    strips = [
-        resize_window(
-            read, shape_in, shape=shape, window=(slice(y, min(y + height, rows.stop)), columns)
-        )
-        for y in range(rows.start, rows.stop, height)
-    ]
-    return strips[0] if len(strips) == 1 else np.concatenate(strips)
 
 
 def _whole(shape: tuple[int, int]) -> Part:

@@ -14,14 +14,14 @@ import numpy as np
 from scipy import ndimage
 
 from cellrim.core.channels import channel_indices
-from cellrim.core.image import Image, image_from_array
+from cellrim.core.image import Image, Readable, image_from_array
 from cellrim.core.labels import Labels
 from cellrim.core.normalise import IntensityRange
 from cellrim.errors import InputError
 from cellrim.measure.cells import measure_cells
 from cellrim.prediction.normalised import NormalisedImage
 from cellrim.prediction.scale import Viewable, view
-from cellrim.prediction.survey import Readable, Survey, survey
+from cellrim.prediction.survey import Survey, survey
 
 # Pixels that are looked at, at the resolution of the image.
 _LOOKED_AT = 300_000

@@ -25,8 +25,10 @@ from cellrim.io.atomic import append_line, remove
 from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
 from cellrim.measure.quality import CHECKS, Quality, sentences
+from cellrim.prediction.large import LargeResult
 from cellrim.prediction.records import Record
 from cellrim.prediction.result import Result
+from cellrim.prediction.single import is_large
 from cellrim.prediction.stacks import StackResult
 from cellrim.report.charts import histogram, number, plate_map
 from cellrim.report.page import (
@@ -88,34 +90,34 @@ class Kept(BaseModel):
     picture: dict[str, Any]
 
 
-def keep(result: Result | StackResult, target: str, *, images: int) -> Kept:
+def keep(result: Result | StackResult | LargeResult, target: str, *, images: int) -> Kept:
     """Make of a result what the page needs.
 
     Parameters
     ----------
     result
-        Of one image; a stack is shown by its plane with most cells.
+        Of one image; a stack is shown by its plane with most cells, a streamed image by a view of
+        about two megapixels.
     target
         As in its record.
     images
         How many images the run has: the more, the smaller the pictures.
     """
-    plane = result if isinstance(result, Result) else result.fullest
+    plane = result.fullest if isinstance(result, StackResult) else result
     assert plane is not None  # a stack has at least one plane
     columns: Mapping[str, NDArray[Any]] = (
-        result.cells.columns if isinstance(result, Result) else result.columns
+        result.columns if isinstance(result, StackResult) else result.cells.columns
     )
+    seen = plane.thinned if isinstance(plane, LargeResult) else plane
     means = [columns[n] for n in columns if n.startswith("mean_")][:_MOST_CHANNELS]
-    picture = make_picture(
-        plane.image, {"cells": Layer(plane.labels)}, budget=picture_budget(images)
-    )
+    picture = make_picture(seen.image, {"cells": Layer(seen.labels)}, budget=picture_budget(images))
     sure = columns.get("confidence", np.zeros(0))
     return Kept(
         target=target,
         cells=result.count,
         diameters=_sketch(np.sqrt(columns["area"] * 4 / np.pi)),
         intensities={n: _sketch(m) for n, m in zip(plane.image.channels, means, strict=False)},
-        covered=float((plane.labels > 0).mean()),
+        covered=plane.covered,
         confidence=float(np.median(sure)) if len(sure) and np.isfinite(sure).all() else None,
         size=plane.image.shape,
         pixel_size=plane.image.pixel_size,
@@ -211,7 +213,7 @@ def write_report(folder: Path, summary: Mapping[str, Any]) -> None:
 def _remade(folder: Path, record: Record, images: int) -> Kept | None:
     """Make what an earlier run without a report did not keep, from the files it wrote."""
     saved = next((p for p in record.outputs if p.endswith("_labels.tif")), None)
-    if saved is None or not record.quality:  # streamed images have none, and may be huge
+    if saved is None or is_large(Path(record.source)):  # it would have to be read whole
         return None
     try:
         labels = read_labels(folder / saved)

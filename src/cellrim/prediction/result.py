@@ -51,6 +51,11 @@ class Result:
         """Number of cells."""
         return len(self.confidence)
 
+    @property
+    def covered(self) -> float:
+        """Share of the image in cells, 0..1."""
+        return float((self.labels > 0).mean())
+
     def cell_set(self, name: str) -> CellSet:
         """Return the cells as the formats of :mod:`cellrim.io.exports` take them.
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.resize import resize, scaled_shape
+from cellrim.core.tiles import Part
 from cellrim.representation.flow import DecodeOptions, decode_with_confidence
 
 SMALLEST_SCALE, LARGEST_SCALE = 1 / 16, 8.0
@@ -49,7 +50,6 @@ _PLACES = 3
 # The map is only trusted this far beyond the canonical diameter, in octaves.
 _TRUSTED = 3.0
 
-Part = tuple[slice, slice]
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 

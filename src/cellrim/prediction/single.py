@@ -17,6 +17,8 @@ from cellrim.io.exports import FORMATS
 from cellrim.io.images import is_zarr
 from cellrim.io.regions import image_size
 from cellrim.io.zarrs import require_zarr
+from cellrim.measure import summarise
+from cellrim.measure.quality import flags
 from cellrim.prediction.large import (
     Report,
     Store,
@@ -52,7 +54,7 @@ class SinglePlan:
     channels, diameter, options
         What is asked for.
     save
-        Keys of :data:`~cellrim.prediction.large.tables.STREAMED`; labels are always written.
+        Of :data:`~cellrim.prediction.large.saving.STREAMED`; labels are always written.
     resume
         Whether to go on from an earlier run.
     """
@@ -120,6 +122,11 @@ def is_streamed(path: Path, request: Request) -> bool:
     """
     if _read_whole(request):
         return False
+    return is_large(path)
+
+
+def is_large(path: Path) -> bool:
+    """Whether an image is one plane of more than ``STREAMED_PIXELS``, by its metadata alone."""
     size = image_size(path)
     return size is not None and size[0] * size[1] > STREAMED_PIXELS
 
@@ -217,7 +224,8 @@ def run_single(
     )
     paths = {kind: plan.beside(kind) for kind in plan.save} | {"labels": plan.out}
     kinds = tuple(dict.fromkeys(("labels", *plan.save)))
-    save_streamed(result, kinds, paths)
+    save_streamed(result, kinds, paths, name=plan.base.name)
+    quality = result.quality
     seconds = time.perf_counter() - clock
     card = plan.segmenter.card
     about = {
@@ -229,6 +237,9 @@ def run_single(
         "outputs": [paths[kind].name for kind in kinds],
         "cells": result.count,
         "diameter": result.diameter,
+        "summary": summarise(result.cells, result.image) if "cells" in kinds else {},
+        "quality": quality.as_numbers(),
+        "flags": flags(quality),
         "seconds": round(seconds, 3),
     }
     with atomic_path(plan.summary) as partial:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from cellrim.errors import CellrimError, ClusterError
+from cellrim.errors import ClusterError
 from cellrim.prediction.inputs import Job
 from cellrim.prediction.large import (
     LargeResult,
@@ -18,6 +17,7 @@ from cellrim.prediction.large import (
     save_streamed,
     segment_large,
 )
+from cellrim.prediction.outcome import Timed, failed, succeeded
 from cellrim.prediction.records import Record, fingerprint_of
 from cellrim.prediction.request import Plan, Request
 from cellrim.prediction.segmenter import Segmenter
@@ -113,37 +113,29 @@ def _do_elsewhere(elsewhere: _Elsewhere, job: Job) -> Record | Job:
 
 def _do_streamed(job: Job, plan: Plan, asked: str, team: Team) -> Record:
     """Segment an image block by block; unfinished results are kept where it fails."""
-    outputs = job.outputs(plan.out)
-    record = Record(
-        source=str(job.source.absolute()), target=job.target.as_posix(), status="failed"
-    )
-    clock = time.perf_counter()
+    outputs, seconds = job.outputs(plan.out), dict[str, float]()
+    unfinished = outputs["labels"].with_name(f".{outputs['labels'].stem}.unfinished")
     try:
         check_streamed(plan.request.save)
         fingerprint = fingerprint_of(job.source, asked)
-        result = _segmented(job, plan, outputs, team)
+        with Timed(seconds, "segment"):
+            result = _segmented(job, plan, unfinished, team)
+        with Timed(seconds, "save"):
+            save_streamed(result, plan.request.save, outputs, name=job.target.name)
+        written = [outputs[kind] for kind in plan.request.save]
+        record = succeeded(
+            job, plan, result, written=written, seconds=seconds, fingerprint=fingerprint
+        )
+        Store(unfinished).remove()
     except ClusterError:  # nobody is left to do the other images
         raise
-    except CellrimError as error:
-        return record.model_copy(update={"error": str(error)})
     except Exception as error:  # also MemoryError: one image must never stop the others
-        text = f"Unexpected {type(error).__name__} with {job.source}: {error}"
-        return record.model_copy(update={"error": text})
-    done = {
-        "status": "ok",
-        "outputs": tuple(outputs[k].relative_to(plan.out).as_posix() for k in plan.request.save),
-        "cells": result.count,
-        "diameter": round(result.diameter, 3),
-        "seconds": {"segment": round(time.perf_counter() - clock, 4)},
-        "fingerprint": fingerprint,
-    }
-    return record.model_copy(update=done)
+        return failed(job, error)
+    return record
 
 
-def _segmented(job: Job, plan: Plan, outputs: Mapping[str, Path], team: Team) -> LargeResult:
-    labels = outputs["labels"]
-    unfinished = labels.with_name(f".{labels.stem}.unfinished")
-    result = segment_large(
+def _segmented(job: Job, plan: Plan, unfinished: Path, team: Team) -> LargeResult:
+    return segment_large(
         job.source,
         unfinished,
         load=team.load or (lambda: plan.segmenter),
@@ -154,6 +146,3 @@ def _segmented(job: Job, plan: Plan, outputs: Mapping[str, Path], team: Team) ->
         resume=team.resume,
         report=team.steps,
     )
-    save_streamed(result, plan.request.save, outputs)
-    Store(unfinished).remove()
-    return result

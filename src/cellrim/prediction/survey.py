@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.core.image import Readable
 from cellrim.core.normalise import IntensityRange, grid_step, range_of
 from cellrim.core.tiles import windows
 
@@ -17,24 +18,6 @@ from cellrim.core.tiles import windows
 _EDGE = 2048
 # A grid of every so many pixels tells most channels apart at once.
 _THIN = 16
-
-
-class Readable(Protocol):
-    """An image that is read part by part, in memory or not."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        ...
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """One name per channel."""
-        ...
-
-    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """Return the pixels of some rows and columns, axes ``YXC``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,9 +16,9 @@ from cellrim.io.exports import (
     rle,
     rois,
 )
-from cellrim.io.exports.base import CellSet, CellStack, Format
+from cellrim.io.exports.base import CellList, CellSet, CellStack, Format
 
-__all__ = ["FORMATS", "CellSet", "CellStack", "Format", "find_format"]
+__all__ = ["FORMATS", "CellList", "CellSet", "CellStack", "Format", "find_format"]
 
 FORMATS: dict[str, Format] = {
     f.kind: f

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels
+from cellrim.core.parts import CellPart, whole
 from cellrim.core.stack import Stack
 from cellrim.errors import MissingExtraError, UsageError
 
@@ -64,6 +65,47 @@ class CellSet:
             raise UsageError(f"Expected an image for {kind}, but got labels only: say --image.")
         return self.image
 
+    def listed(self) -> CellList:
+        """Return the cells as formats take them that are lists of cells."""
+        return CellList(
+            self.name,
+            (self.labels.shape[0], self.labels.shape[1]),
+            int(self.labels.max(initial=0)),
+            lambda: [whole(self.labels)],
+            pixel_size=self.micrometres,
+            measure=self.measure,
+        )
+
+
+@dataclass(frozen=True)
+class CellList:
+    """The cells of one image part by part, for formats that are lists of cells.
+
+    The image and its labels may be larger than memory.
+
+    Parameters
+    ----------
+    name
+        Of the image, without folder and suffix.
+    shape
+        Height and width of the image.
+    largest
+        The largest id.
+    parts
+        Gives the cells, each whole in one part; every call begins anew.
+    pixel_size
+        Edge of a pixel in micrometres, where known.
+    measure
+        Measures all cells, in the order of the ids; called only by formats that hold measurements.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    largest: int
+    parts: Callable[[], Iterable[CellPart]]
+    pixel_size: float | None = None
+    measure: Callable[[], Columns] | None = None
+
 
 @dataclass(frozen=True)
 class CellStack:
@@ -101,6 +143,8 @@ class Format:
         One line for people: what opens it.
     write
         Writes the cells of one image.
+    write_list
+        Writes the cells of one image part by part, where the format is a list of cells.
     read
         Reads the cells of every image in a file; None where the format cannot be read back.
     write_many
@@ -118,6 +162,7 @@ class Format:
     title: str
     write: Callable[[Path, CellSet], None]
     read: Callable[[Path, ShapeOf], Iterator[CellSet]] | None = None
+    write_list: Callable[[Path, CellList], None] | None = None
     write_many: Callable[[Path, Iterable[CellSet]], None] | None = None
     write_stack: Callable[[Path, CellStack], None] | None = None
     needs_image: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cellrim.core.labels import Labels, areas, relabel
+from cellrim.core.parts import CellPart
 from cellrim.errors import CellrimError, ImageReadError
 from cellrim.io.atomic import atomic_path
-from cellrim.io.coco import fill_polygon, segmentation_of_counts
-from cellrim.io.exports.base import CellSet, Format, ShapeOf
+from cellrim.io.coco import fill_polygon
+from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf
 from cellrim.io.exports.geojson import read_json
+from cellrim.io.exports.ordered import in_order
 from cellrim.io.polygons import paint_runs
-from cellrim.io.rle import coco_counts, encode_coco_labels
+from cellrim.io.rle import coco_counts, coco_texts
 
 # The id in the label image, since ids of annotations count through the whole file.
 _CELL = "cell"
@@ -29,43 +32,59 @@ def _write(path: Path, cells: CellSet) -> None:
 
 
 def _write_many(path: Path, sets: Iterable[CellSet]) -> None:
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, cells in enumerate(sets, start=1):
-        height, width = cells.labels.shape
-        images.append({"id": number, "file_name": cells.name, "height": height, "width": width})
-        for annotation in _annotations(cells.labels):
-            ids = {"id": len(annotations) + 1, "image_id": number}
-            annotations.append(ids | annotation)
-    content = {
+    _write_lists(path, (cells.listed() for cells in sets))
+
+
+def _write_list(path: Path, cells: CellList) -> None:
+    _write_lists(path, [cells])
+
+
+def _write_lists(path: Path, lists: Iterable[CellList]) -> None:
+    """Write annotation by annotation; the images come last, when all of them are known."""
+    head = {
         "info": {"description": "Written by cellrim."},
         "licenses": [],
         "categories": [{"id": 1, "name": "cell"}],
-        "images": images,
-        "annotations": annotations,
     }
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps(content), encoding="utf-8")
+    images: list[dict[str, Any]] = []
+    with atomic_path(path) as unfinished, unfinished.open("wb") as file:
+        file.write(json.dumps(head)[:-1].encode() + b', "annotations": [')
+        number = 0
+        for cells in lists:
+            height, width = cells.shape
+            image = {"id": len(images) + 1, "file_name": cells.name}
+            images.append(image | {"height": height, "width": width})
+            encode = partial(_annotations, shape=cells.shape)
+            for _, annotation in in_order(cells, encode, folder=path.parent):
+                ids = f'{{"id": {number + 1}, "image_id": {len(images)}, '
+                file.write((b", " if number else b"") + ids.encode() + annotation)
+                number += 1
+        file.write(b'], "images": ' + json.dumps(images).encode() + b"}")
 
 
-def _annotations(labels: Labels) -> Iterator[dict[str, Any]]:
-    ids = np.unique(labels)
+def _annotations(part: CellPart, *, shape: tuple[int, int]) -> list[str]:
+    """Annotations of the cells of a part, but for the ids in front: JSON without the brace."""
+    compact = relabel(part.labels)
+    y0, x0 = part.origin
     rows = zip(
-        ids[ids > 0].tolist(),
-        encode_coco_labels(labels),
-        areas(relabel(labels)).tolist(),
-        ndimage.find_objects(relabel(labels)),
+        part.ids.tolist(),
+        coco_texts(part, shape),
+        areas(compact).tolist(),
+        ndimage.find_objects(compact),
         strict=True,
     )
+    texts = []
     for cell, counts, area, (y, x) in rows:
-        yield {
+        annotation = {
             "category_id": 1,
-            "segmentation": segmentation_of_counts(counts, (labels.shape[0], labels.shape[1])),
+            "segmentation": {"size": list(shape), "counts": counts},
             "area": area,
-            "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start],
+            "bbox": [x.start + x0, y.start + y0, x.stop - x.start, y.stop - y.start],
             "iscrowd": 0,
             _CELL: cell,
         }
+        texts.append(json.dumps(annotation)[1:])
+    return texts
 
 
 def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
@@ -147,6 +166,7 @@ FORMAT = Format(
     ending="_coco.json",
     title="COCO JSON with run lengths; CVAT, pycocotools, detectron2",
     write=_write,
+    write_list=_write_list,
     read=_read,
     write_many=_write_many,
 )

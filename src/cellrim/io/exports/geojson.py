@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.core.parts import CellPart
 from cellrim.errors import ImageReadError
 from cellrim.io.atomic import atomic_path
-from cellrim.io.exports.base import CellSet, Columns, Format, ShapeOf, numbers_of_names
-from cellrim.io.polygons import CellOutline, fill_rings, trace_labels
+from cellrim.io.exports.base import CellList, CellSet, Columns, Format, ShapeOf, numbers_of_names
+from cellrim.io.exports.ordered import in_order
+from cellrim.io.polygons import fill_rings, trace_outlines
 
 # A member of our own, which RFC 7946 allows and others ignore: what polygons do not tell.
 _OWN = "cellrim"
@@ -21,16 +26,21 @@ _NO_MEASUREMENT = ("id", "bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
 
 
 def _write(path: Path, cells: CellSet) -> None:
-    outlines = trace_labels(cells.labels)
-    measured = _measurements(cells.measure()) if cells.measure else [{} for _ in outlines]
-    height, width = cells.labels.shape
-    content = {
+    _write_list(path, cells.listed())
+
+
+def _write_list(path: Path, cells: CellList) -> None:
+    height, width = cells.shape
+    head = {
         "type": "FeatureCollection",
-        _OWN: {"height": height, "width": width, "pixel_size_um": cells.micrometres},
-        "features": [_feature(*pair) for pair in zip(outlines, measured, strict=True)],
+        _OWN: {"height": height, "width": width, "pixel_size_um": cells.pixel_size},
     }
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    encode = partial(_features_of, columns=cells.measure() if cells.measure else None)
+    with atomic_path(path) as unfinished, unfinished.open("wb") as file:
+        file.write(json.dumps(head)[:-1].encode() + b', "features": [')
+        for number, (_, feature) in enumerate(in_order(cells, encode, folder=path.parent)):
+            file.write((b", " if number else b"") + feature)
+        file.write(b"]}")
 
 
 def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
@@ -39,7 +49,7 @@ def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
     own = content.get(_OWN, {}) if isinstance(content, Mapping) else {}
     try:
         size = (int(own["height"]), int(own["width"])) if own else shape(name)
-        features = _features(content)
+        features = _features_in(content)
         names = [str((f.get("properties") or {}).get("name", "")) for f in features]
         rings: list[NDArray[np.float64]] = []
         owners = []
@@ -72,39 +82,45 @@ def read_json(path: Path) -> Any:
         raise ImageReadError(f"Cannot read {path}: it is no JSON ({error}).") from error
 
 
-def _feature(outline: CellOutline, measured: dict[str, float]) -> dict[str, Any]:
-    parts = [[_closed(ring) for ring in part] for part in outline.parts]
-    several = len(parts) > 1
-    properties: dict[str, Any] = {"objectType": "detection", "name": str(outline.id)}
-    if measured:
-        properties["measurements"] = measured
-    return {
-        "type": "Feature",
-        "geometry": {
-            "type": "MultiPolygon" if several else "Polygon",
-            "coordinates": parts if several else parts[0],
-        },
-        "properties": properties,
-    }
+def _features_of(part: CellPart, *, columns: Columns | None) -> list[str]:
+    """Write a feature for each cell of a part; ``columns`` are those of all cells."""
+    outlines = trace_outlines(part.labels, origin=part.origin)
+    rings = outlines.texts("[%d, %d]", between=", ", ring=("[", "]"), closed=True)
+    measured = None if columns is None else _measurements(columns, part)
+    texts = []
+    for number, (cell, (begin, end)) in enumerate(
+        zip(outlines.ids.tolist(), pairwise(outlines.cells.tolist()), strict=True)
+    ):
+        properties: dict[str, Any] = {"objectType": "detection", "name": str(cell)}
+        if measured is not None and measured[number]:
+            properties["measurements"] = measured[number]
+        outer = outlines.outer[begin:end]
+        parts = [
+            f"[{', '.join(rings[begin + a : begin + b])}]"
+            for a, b in pairwise([*np.flatnonzero(outer).tolist(), len(outer)])
+        ]
+        several = len(parts) > 1
+        kind = "MultiPolygon" if several else "Polygon"
+        places = f"[{', '.join(parts)}]" if several else parts[0]
+        texts.append(
+            f'{{"type": "Feature", "geometry": {{"type": "{kind}", "coordinates": {places}}}, '
+            f'"properties": {json.dumps(properties, allow_nan=False)}}}'
+        )
+    return texts
 
 
-def _closed(ring: NDArray[np.int64]) -> list[list[int]]:
-    corners: list[list[int]] = ring.tolist()
-    return [*corners, corners[0]]
-
-
-def _measurements(columns: Columns) -> list[dict[str, float]]:
+def _measurements(columns: Columns, part: CellPart) -> list[dict[str, float]]:
     """Measurements of each cell by name; what is not known is left out, as JSON has no NaN."""
-    kept = {k: v for k, v in columns.items() if k not in _NO_MEASUREMENT}
-    lists = {k: [float(f"{n:.7g}") for n in v.astype(float).tolist()] for k, v in kept.items()}
-    rows = zip(*lists.values(), strict=True)
+    rows = np.searchsorted(columns["id"], part.ids)
+    kept = {k: v[rows].astype(float) for k, v in columns.items() if k not in _NO_MEASUREMENT}
+    lists = [[float(f"{n:.7g}") for n in values.tolist()] for values in kept.values()]
     return [
-        {name: value for name, value in zip(lists, row, strict=True) if np.isfinite(value)}
-        for row in rows
+        {name: value for name, value in zip(kept, row, strict=True) if isfinite(value)}
+        for row in zip(*lists, strict=True)
     ]
 
 
-def _features(content: Any) -> list[dict[str, Any]]:
+def _features_in(content: Any) -> list[dict[str, Any]]:
     """Features of a collection, a list of features as QuPath exports, or a single one."""
     if isinstance(content, list):
         return content
@@ -128,5 +144,6 @@ FORMAT = Format(
     ending="_cells.geojson",
     title="polygons with measurements; QuPath, Python",
     write=_write,
+    write_list=_write_list,
     read=_read,
 )

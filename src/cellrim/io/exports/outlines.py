@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.core.parts import CellPart
 from cellrim.errors import ImageReadError
 from cellrim.io.atomic import atomic_path
-from cellrim.io.exports.base import CellSet, Format, ShapeOf
-from cellrim.io.polygons import CellOutline, fill_rings, trace_labels
+from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf
+from cellrim.io.exports.ordered import in_order
+from cellrim.io.polygons import fill_rings, trace_outlines
 
 _SPACE = "{http://www.w3.org/2000/svg}"
 _CELL = "cell-"
@@ -21,24 +24,35 @@ _RING = re.compile(r"M([0-9 L]+)Z")
 
 
 def _write(path: Path, cells: CellSet) -> None:
-    height, width = cells.labels.shape
-    lines = [
+    _write_list(path, cells.listed())
+
+
+def _write_list(path: Path, cells: CellList) -> None:
+    height, width = cells.shape
+    head = (
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}">',
         '<g fill="none" fill-rule="evenodd" stroke="#e6007e" stroke-width="1" '
         'stroke-linejoin="round">',
-        *map(_path, trace_labels(cells.labels)),
-        "</g>",
-        "</svg>",
+    )
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        file.writelines(f"{line}\n".encode() for line in head)
+        for _, line in in_order(cells, _paths, folder=path.parent):
+            file.write(line)
+        file.write(b"</g>\n</svg>\n")
+
+
+def _paths(part: CellPart) -> list[str]:
+    """Write a path for each cell of a part, a line each."""
+    outlines = trace_outlines(part.labels, origin=part.origin)
+    rings = outlines.texts("%d %d", between="L", ring=("M", "Z"))
+    return [
+        f'<path id="{_CELL}{cell}" d="{"".join(rings[begin:end])}"/>\n'
+        for cell, (begin, end) in zip(
+            outlines.ids.tolist(), pairwise(outlines.cells.tolist()), strict=True
+        )
     ]
-    with atomic_path(path) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _path(outline: CellOutline) -> str:
-    rings = ("M" + "L".join(f"{x} {y}" for x, y in ring.tolist()) + "Z" for ring in outline.rings)
-    return f'<path id="{_CELL}{outline.id}" d="{"".join(rings)}"/>'
 
 
 def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
@@ -76,5 +90,6 @@ FORMAT = Format(
     ending="_outlines.svg",
     title="SVG outlines; Inkscape, Illustrator, browsers",
     write=_write,
+    write_list=_write_list,
     read=_read,
 )

@@ -6,16 +6,20 @@ a label image.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cellrim.errors import CellrimError, ImageReadError, InputError
-from cellrim.io.exports.base import CellSet, Format, ShapeOf
+from cellrim.io.atomic import atomic_path
+from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf
+from cellrim.io.exports.ordered import in_order
 from cellrim.io.polygons import paint_runs
-from cellrim.io.rle import encode_sartorius_labels, sartorius_runs
-from cellrim.io.tables import read_csv, write_csv
+from cellrim.io.rle import sartorius_runs, sartorius_texts
+from cellrim.io.tables import read_csv
 
 _NAME, _RUNS = "id", "predicted"
 # The competition's own table of the truth calls it so.
@@ -27,12 +31,28 @@ def _write(path: Path, cells: CellSet) -> None:
 
 
 def _write_many(path: Path, sets: Iterable[CellSet]) -> None:
-    names, texts = [], []
-    for cells in sets:
-        rows = encode_sartorius_labels(cells.labels) or [""]  # an image without cells has a row
-        names += [cells.name] * len(rows)
-        texts += rows
-    write_csv(path, {_NAME: np.array(names, object), _RUNS: np.array(texts, object)})
+    _write_lists(path, (cells.listed() for cells in sets))
+
+
+def _write_list(path: Path, cells: CellList) -> None:
+    _write_lists(path, [cells])
+
+
+def _write_lists(path: Path, lists: Iterable[CellList]) -> None:
+    with (
+        atomic_path(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((_NAME, _RUNS))
+        for cells in lists:
+            encode = partial(sartorius_texts, shape=cells.shape)
+            empty = True
+            for _, text in in_order(cells, encode, folder=path.parent):
+                writer.writerow((cells.name, text.decode()))
+                empty = False
+            if empty:  # an image without cells has a row
+                writer.writerow((cells.name, ""))
 
 
 def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
@@ -71,6 +91,7 @@ FORMAT = Format(
     ending="_rle.csv",
     title="Sartorius submission table; Kaggle",
     write=_write,
+    write_list=_write_list,
     read=_read,
     write_many=_write_many,
 )

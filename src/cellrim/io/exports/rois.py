@@ -8,35 +8,47 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.core.parts import CellPart
 from cellrim.errors import ImageReadError
 from cellrim.io.atomic import atomic_path
-from cellrim.io.exports.base import CellSet, Format, ShapeOf, numbers_of_names
-from cellrim.io.polygons import CellOutline, fill_rings, trace_labels
+from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf, numbers_of_names
+from cellrim.io.exports.ordered import in_order
+from cellrim.io.polygons import Outlines, fill_rings, trace_outlines
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
 # The format holds whole coordinates up to here; beyond, they are stored as floats too.
 _MOST_WHOLE = 32767
+# Who may read an entry that is unpacked: as other files.
+_MODE = 0o644
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
 
 
 def _write(path: Path, cells: CellSet) -> None:
-    outlines = trace_labels(cells.labels)
-    digits = len(str(outlines[-1].id)) if outlines else 1
+    _write_list(path, cells.listed())
+
+
+def _write_list(path: Path, cells: CellList) -> None:
+    digits = len(str(cells.largest))
+    encode = partial(_rois, digits=digits)
     with (
-        atomic_path(path) as partial,
-        zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        atomic_path(path) as unfinished,
+        zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
-        for outline in outlines:
-            name = f"{outline.id:0{digits}d}"
-            archive.writestr(f"{name}.roi", _roi(outline, name).tobytes())
+        for cell, roi in in_order(cells, encode, folder=path.parent):
+            # The same cells make the same file: entries have no time of their own.
+            entry = zipfile.ZipInfo(f"{cell:0{digits}d}.roi")
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = _MODE << 16
+            archive.writestr(entry, roi, compresslevel=1)
 
 
 def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
@@ -51,42 +63,82 @@ def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
     yield CellSet(name, fill_rings(rings, owners, shape(name)))
 
 
-def _roi(outline: CellOutline, name: str) -> ImagejRoi:
+def _rois(part: CellPart, *, digits: int) -> list[bytes]:
+    """Write each cell of a part as the bytes of a ROI, named by its number."""
+    outlines = trace_outlines(part.labels, origin=part.origin)
+    if not len(outlines.ids):
+        return []
+    paths, steps = _paths(outlines)
+    starts = outlines.rings[outlines.cells]
+    boxes = np.concatenate(
+        [edge.reduceat(outlines.corners, starts[:-1]) for edge in (np.minimum, np.maximum)], axis=1
+    ).tolist()
+    rois = []
+    for number, cell in enumerate(outlines.ids.tolist()):
+        begin, end = outlines.cells[number], outlines.cells[number + 1]
+        if end - begin > 1:
+            rings = slice(steps[begin], steps[end])
+            roi = _composite(paths[rings], boxes[number])
+        else:
+            roi = _traced(outlines.corners[starts[number] : starts[number + 1]], boxes[number])
+        roi.name = f"{cell:0{digits}d}"
+        rois.append(roi.tobytes())
+    return rois
+
+
+def _traced(points: NDArray[np.int64], box: list[int]) -> ImagejRoi:
+    """Make the ROI of a cell in one piece: its corners."""
     from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 
-    rings = outline.rings
-    points = np.concatenate(rings)
-    left, top = points.min(axis=0).tolist()
-    right, bottom = points.max(axis=0).tolist()
-    bounds = {"left": left, "top": top, "right": right, "bottom": bottom}
-    if len(rings) > 1:
-        path = np.concatenate([_path(ring) for ring in rings]).astype(np.float32)
-        return ImagejRoi(
-            roitype=ROI_TYPE.RECT,
-            name=name,
-            version=227,
-            shape_roi_size=len(path),
-            multi_coordinates=path,
-            **bounds,
-        )
+    left, top, right, bottom = box
     far = max(right, bottom) > _MOST_WHOLE
     return ImagejRoi(
         roitype=ROI_TYPE.TRACED,
-        name=name,
         version=227,
         options=ROI_OPTIONS.SUB_PIXEL_RESOLUTION if far else ROI_OPTIONS(0),
         n_coordinates=len(points),
         integer_coordinates=(points - (left, top)).astype(np.int32),
         subpixel_coordinates=points.astype(np.float32) if far else None,
-        **bounds,
+        left=left,
+        top=top,
+        right=right,
+        bottom=bottom,
     )
 
 
-def _path(ring: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Drawing commands of a composite ROI: move to the first corner, lines to others, close."""
-    steps = np.column_stack([np.full(len(ring), _LINE), ring])
-    steps[0, 0] = _MOVE
-    return np.append(steps.ravel(), _CLOSE)
+def _composite(path: NDArray[np.float32], box: list[int]) -> ImagejRoi:
+    """Make the ROI of any other cell: the drawing commands of its rings."""
+    from roifile import ROI_TYPE, ImagejRoi
+
+    left, top, right, bottom = box
+    return ImagejRoi(
+        roitype=ROI_TYPE.RECT,
+        version=227,
+        shape_roi_size=len(path),
+        multi_coordinates=path,
+        left=left,
+        top=top,
+        right=right,
+        bottom=bottom,
+    )
+
+
+def _paths(outlines: Outlines) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Drawing commands of all rings: move to the first corner, lines to others, close.
+
+    Returns
+    -------
+    tuple
+        The commands, and where those of each ring begin, and the end.
+    """
+    sizes = np.diff(outlines.rings)
+    steps = 3 * outlines.rings + np.arange(len(outlines.rings))
+    path = np.full(steps[-1], _CLOSE, np.float32)
+    at = 3 * np.arange(len(outlines.corners)) + np.repeat(np.arange(len(sizes)), sizes)
+    path[at] = _LINE
+    path[steps[:-1]] = _MOVE
+    path[at + 1], path[at + 2] = outlines.corners.T
+    return path, steps
 
 
 def _read_rois(path: Path) -> list[ImagejRoi]:
@@ -129,5 +181,6 @@ FORMAT = Format(
     ending="_rois.zip",
     title="ImageJ ROIs; Fiji, ImageJ",
     write=_write,
+    write_list=_write_list,
     read=_read,
 )

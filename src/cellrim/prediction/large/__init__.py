@@ -8,17 +8,23 @@ each with the context it needs, and are decoded as far as a block can be
 square by square and get a pyramid (:mod:`~cellrim.prediction.large.labels`). Every block and square
 is a file in a folder beside the result until that is whole
 (:mod:`~cellrim.prediction.large.store`), so that a run that was killed goes on where it was.
+
+For what is made of the cells, each is cut out of the squares once, whole
+(:mod:`cellrim.core.parts`): measurements (:mod:`~cellrim.prediction.large.measured`) and files that
+are lists of cells (:mod:`~cellrim.prediction.large.saving`). What looks at the whole of the image
+sees every n-th pixel (:attr:`LargeResult.thinned`).
 """
 
 from cellrim.prediction.large.plan import asked_hash
 from cellrim.prediction.large.progress import Progress, Report
 from cellrim.prediction.large.result import LargeResult
+from cellrim.prediction.large.saving import STREAMED, check_streamed, save_streamed
 from cellrim.prediction.large.segment import segment_large
 from cellrim.prediction.large.store import Store
-from cellrim.prediction.large.tables import check_streamed, save_streamed
 from cellrim.prediction.loading import Model
 
 __all__ = [
+    "STREAMED",
     "LargeResult",
     "Model",
     "Progress",

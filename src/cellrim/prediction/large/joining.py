@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cellrim.prediction.certainty import joined_certainty
 from cellrim.prediction.large.plan import LargePlan
 from cellrim.prediction.large.store import Store, block_name
 from cellrim.representation.blocks import BlockSummary, Joined, join_blocks
@@ -14,6 +15,9 @@ JOINED = "cells"
 
 SUMMARY_KEYS = ("exits", "sinks", "sink_pieces", "edges", "edge_pieces", "sums")
 """Fields of :class:`~cellrim.representation.blocks.BlockSummary`, as blocks keep them."""
+
+CERTAINTY = "certainty"
+"""Field of a block: how sure the network is of it."""
 
 
 def join(store: Store, plan: LargePlan, count: int, options: DecodeOptions) -> Joined:
@@ -48,3 +52,15 @@ def join(store: Store, plan: LargePlan, count: int, options: DecodeOptions) -> J
     starts = np.concatenate([[0], np.cumsum([len(t) for t in joined.tables])]).astype(np.int64)
     store.write(JOINED, starts=starts, tables=np.concatenate(joined.tables), sums=joined.sums)
     return Joined((), joined.sums)
+
+
+def certainty_of_blocks(store: Store, count: int) -> float:
+    """How sure the network is of the whole image, 0..1, by its first ``count`` blocks.
+
+    Raises
+    ------
+    OutputError
+        If a block cannot be read.
+    """
+    sums = (store.read(block_name(n), CERTAINTY)[0].tolist() for n in range(count))
+    return joined_certainty((total, pixels) for total, pixels in sums)

@@ -28,6 +28,7 @@ def finish(
     image: RegionImage,
     *,
     card: ModelCard,
+    certainty: float,
     report: Report,
 ) -> LargeResult:
     """Give numbers to the cells that have pixels, and make the pyramid.
@@ -42,6 +43,8 @@ def finish(
         The image.
     card
         The model's, which calibrates the confidence.
+    certainty
+        How sure the network is of the whole image.
     report
         Told of each square of the pyramid.
 
@@ -52,13 +55,16 @@ def finish(
     """
     count = joined.sums.shape[1]
     boxes = np.tile(np.array([1 << 62, 1 << 62, -1, -1], np.int64), (count + 1, 1))
+    areas = np.zeros(count + 1, np.int64)
     if not plan.constant:
         for at in grid.squares(plan.shape):
-            ids, found = store.read(square_name(0, at), "ids", "boxes")
+            ids, found, pixels = store.read(square_name(0, at), "ids", "boxes", "areas")
+            areas[ids] += pixels
             boxes[ids, :2] = np.minimum(boxes[ids, :2], found[:, :2])
             boxes[ids, 2:] = np.maximum(boxes[ids, 2:], found[:, 2:])
     patches = _keep_lost(store, plan, joined, boxes)
     present = boxes[:, 2] > 0
+    areas[present] = np.maximum(areas[present], 1)  # those that were lost have one pixel now
     table = np.where(present, np.cumsum(present), 0).astype(np.uint32)
 
     def base(y: int, x: int) -> NDArray[np.uint32]:
@@ -78,6 +84,8 @@ def finish(
         levels=tuple(levels),
         confidence=card.calibrated(joined.confidence[present[1:]]),
         boxes=boxes[present],
+        areas=areas[present],
+        certainty=certainty,
         diameter=plan.diameter,
         image=image,
         asked=plan.asked,

@@ -15,7 +15,7 @@ from cellrim.core.channels import Channel
 from cellrim.core.normalise import NETWORK_CHANNELS, IntensityRange
 from cellrim.core.resize import scaled_shape
 from cellrim.core.tiles import Tile, plan_tiles
-from cellrim.io.region_readers import RegionImage
+from cellrim.io.region_readers import FirstChannel, RegionImage
 from cellrim.io.zarrs import MARKERS
 from cellrim.prediction.arrangement import Arrangement, arrange_channels, choose_channels
 from cellrim.prediction.large.progress import Progress, Report
@@ -25,6 +25,8 @@ from cellrim.representation.flow import DecodeOptions
 
 # What grey that was stored as RGB is called when it is read whole.
 _GREY = ("grey",)
+# Counts up whenever the unfinished pieces hold other things than before.
+_PIECES = 2
 
 
 class LargePlan(BaseModel):
@@ -81,6 +83,10 @@ class LargePlan(BaseModel):
         """Whether the network sees the image at another size."""
         return self.network_shape != self.shape
 
+    def shown(self, image: RegionImage) -> RegionImage:
+        """Return the image with its channels as the cells are measured in them."""
+        return FirstChannel(image, self.names) if self.names == _GREY else image
+
     @property
     def tiles(self) -> tuple[Tile, ...]:
         """Tiles of the image at the network's scale; their cores are the blocks."""
@@ -100,6 +106,7 @@ def asked_hash(
     """Identify an image as it is now, and all that its result depends on."""
     parts = {
         "cellrim": __version__,
+        "pieces": _PIECES,
         "card": segmenter.card.model_dump(mode="json"),
         "tile_size": segmenter.tile_size,
         "precision": getattr(segmenter.backend, "precision", None),

@@ -11,7 +11,7 @@ from cellrim.core.channels import Channel
 from cellrim.io.region_readers import RegionImage
 from cellrim.io.regions import open_regions
 from cellrim.models.card import ModelCard
-from cellrim.prediction.large.joining import join
+from cellrim.prediction.large.joining import certainty_of_blocks, join
 from cellrim.prediction.large.labels import finish
 from cellrim.prediction.large.plan import LargePlan, asked_hash, make_plan
 from cellrim.prediction.large.progress import Progress, Report, say_nothing
@@ -78,7 +78,8 @@ def segment_large(
     context = Context(folder.absolute(), asked, load, chosen)
     team = workers or Alone()
     try:
-        return _segmented(store, plan, image, context, team, card=segmenter.card, say=say)
+        shown = plan.shown(image)
+        return _segmented(store, plan, shown, context, team, card=segmenter.card, say=say)
     finally:
         forget()
 
@@ -101,7 +102,8 @@ def _segmented(
     places = [] if plan.constant else squares(plan.shape)
     name, work = partial(square_name, 0), partial(do_square, context)
     _work(store, team, "Labels", work, places, name=name, report=say)
-    return finish(store, plan, joined, image, card=card, report=say)
+    sure = certainty_of_blocks(store, len(numbers))
+    return finish(store, plan, joined, image, card=card, certainty=sure, report=say)
 
 
 def _work(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from cellrim.core.tiles import windows
-from cellrim.prediction.scale import Part
+from cellrim.core.tiles import Part, windows
 
 EDGE = 1024
 """Edge of the squares, in pixels."""

@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.labels import Labels
+from cellrim.core.tiles import Part
 from cellrim.errors import OutputError
 from cellrim.io.regions import open_regions
+from cellrim.prediction.certainty import certainty_sums
 from cellrim.prediction.large import squares as grid
-from cellrim.prediction.large.joining import JOINED, SUMMARY_KEYS
+from cellrim.prediction.large.joining import CERTAINTY, JOINED, SUMMARY_KEYS
 from cellrim.prediction.large.squares import At
 from cellrim.prediction.large.store import Store, block_name, square_name
 from cellrim.prediction.normalised import NormalisedImage
 from cellrim.prediction.rescale import Taps, labels_at, taps
-from cellrim.prediction.scale import Part
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.representation.blocks import decode_block
 from cellrim.representation.flow import DecodeOptions
@@ -102,6 +103,7 @@ class Engine:
         if self.plan.resized:
             probability = 1 / (1 + np.exp(-maps[0, core[0], core[1]]))
             arrays["probability"] = np.rint(probability * _PROBABILITY_STEPS).astype(np.uint16)
+        arrays[CERTAINTY] = np.array(certainty_sums(maps[:, core[0], core[1]]))
         self.store.write(block_name(number), pieces=pieces, **arrays)
 
     def square(self, at: At) -> None:
@@ -110,9 +112,9 @@ class Engine:
 
         rows, columns = grid.square(at, self.plan.shape)
         labels = self._labels(rows, columns)
-        ids = np.unique(labels[labels > 0])
+        ids, areas = np.unique(labels[labels > 0], return_counts=True)
         boxes = bounding_boxes(labels) + np.array([rows.start, columns.start] * 2)
-        self.store.write(square_name(0, at), labels=labels, ids=ids, boxes=boxes)
+        self.store.write(square_name(0, at), labels=labels, ids=ids, boxes=boxes, areas=areas)
 
     def _labels(self, rows: slice, columns: slice) -> Labels:
         if not self.plan.resized:
