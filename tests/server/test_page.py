@@ -255,6 +255,13 @@ def test_select_table_keyboard_and_sliders(page, png, field):
     # The keyboard alone: next cell, delete, undo.
     page.keyboard.press("n")
     expect(chosen.locator("span").first).to_have_text(str(number + 1))
+    # The bar of the histogram that holds the cell stands out, and the arrows go along the bars.
+    expect(page.locator("#histogram button.marked")).to_have_count(1)
+    page.locator('#histogram button[tabindex="0"]').focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#histogram button:focus")).to_have_count(1)
+    page.locator("#stage").focus()
     page.keyboard.press("Delete")
     wait_for_count(page, "19")
     page.keyboard.press("Control+z")
@@ -428,6 +435,25 @@ def test_learning_is_shown_as_it_goes(visit, png, field, look_at, monkeypatch):
     use.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#model")).to_have_value("tiny-fit-1")
+    # Both can be deleted for good, once that is confirmed.
+    trained = page.locator("#trained-models li")
+    expect(trained).to_have_count(1)
+    page.click('[aria-label="Delete the model tiny-fit-1"]')
+    look_at(page, "learn-delete")
+    page.keyboard.press("Escape")
+    expect(trained).to_have_count(1)
+    page.click('[aria-label="Delete the model tiny-fit-1"]')
+    page.click("#sure-dialog .danger")
+    expect(trained).to_have_count(0)
+    expect(page.locator("#base")).to_have_text("generaltiny")
+    page.locator("#set button").first.click()
+    page.click("#sure-dialog .danger")
+    expect(page.locator("#set li")).to_have_count(1)
+    expect(page.locator("#space-text")).to_have_text(re.compile(r"^[\d.]+ .B of 20 GB used$"))
+    page.click("#space")
+    look_at(page, "space")
+    expect(page.locator("#space-rows tr")).to_have_count(5)
+    page.keyboard.press("Escape")
 
 
 def real_crops(folder, *, dataset, count):

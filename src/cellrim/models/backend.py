@@ -21,6 +21,11 @@ from cellrim.representation.flow import MAPS
 class Backend(Protocol):
     """Anything that runs the network."""
 
+    @property
+    def device(self) -> str:
+        """Where it runs, as ``--device`` calls it: ``cpu``, ``cuda:0``, ``openvino``, ..."""
+        ...
+
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network.
 
@@ -92,11 +97,12 @@ class OnnxBackend:
         self.threads = count_threads(threads)
         self._stride, self._path = card.stride, folder / ONNX_NAME
         devices = devices_to_try(device, available_providers())
-        self._session, self.device = _open_session(
+        self._session, found = _open_session(
             read_network(self._path, card), self._path, self.threads, devices
         )
+        self.device = str(found)
         self._alone: AbstractContextManager[Any] = (
-            nullcontext() if KINDS[self.device.kind].shared else Lock()
+            nullcontext() if KINDS[found.kind].shared else Lock()
         )
         _check_ports(self._session, self._path, card)
         self._input = self._session.get_inputs()[0].name

@@ -134,6 +134,7 @@ def _do_streamed(job: Job, plan: Plan, asked: str, team: Team) -> Record:
         "outputs": tuple(outputs[k].relative_to(plan.out).as_posix() for k in plan.request.save),
         "cells": result.count,
         "diameter": round(result.diameter, 3),
+        "devices": result.devices,
         "seconds": {"segment": round(time.perf_counter() - clock, 4)},
         "fingerprint": fingerprint,
     }

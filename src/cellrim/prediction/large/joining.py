@@ -15,6 +15,9 @@ JOINED = "cells"
 SUMMARY_KEYS = ("exits", "sinks", "sink_pieces", "edges", "edge_pieces", "sums")
 """Fields of :class:`~cellrim.representation.blocks.BlockSummary`, as blocks keep them."""
 
+DEVICE = "device"
+"""What a block calls the device on which the network saw it."""
+
 
 def join(store: Store, plan: LargePlan, count: int, options: DecodeOptions) -> Joined:
     """Join the first ``count`` blocks, or read what was joined before.
@@ -48,3 +51,14 @@ def join(store: Store, plan: LargePlan, count: int, options: DecodeOptions) -> J
     starts = np.concatenate([[0], np.cumsum([len(t) for t in joined.tables])]).astype(np.int64)
     store.write(JOINED, starts=starts, tables=np.concatenate(joined.tables), sums=joined.sums)
     return Joined((), joined.sums)
+
+
+def devices_of(store: Store, count: int) -> tuple[str, ...]:
+    """Name the devices on which the network saw the first ``count`` blocks, sorted.
+
+    Raises
+    ------
+    OutputError
+        If a block cannot be read.
+    """
+    return tuple(sorted({str(store.read(block_name(n), DEVICE)[0]) for n in range(count)}))

@@ -28,6 +28,7 @@ def finish(
     image: RegionImage,
     *,
     card: ModelCard,
+    devices: tuple[str, ...],
     report: Report,
 ) -> LargeResult:
     """Give numbers to the cells that have pixels, and make the pyramid.
@@ -42,6 +43,8 @@ def finish(
         The image.
     card
         The model's, which calibrates the confidence.
+    devices
+        Where the network ran.
     report
         Told of each square of the pyramid.
 
@@ -81,6 +84,7 @@ def finish(
         diameter=plan.diameter,
         image=image,
         asked=plan.asked,
+        devices=devices,
     )
 
 

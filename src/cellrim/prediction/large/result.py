@@ -34,6 +34,8 @@ class LargeResult:
         The image.
     asked
         Identifies the image and all that was asked for.
+    devices
+        Where the network ran, sorted; several where workers differ.
     """
 
     levels: tuple[Level, ...]
@@ -42,6 +44,7 @@ class LargeResult:
     diameter: float
     image: RegionImage
     asked: str
+    devices: tuple[str, ...]
 
     @property
     def count(self) -> int:

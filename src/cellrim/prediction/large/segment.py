@@ -11,7 +11,7 @@ from cellrim.core.channels import Channel
 from cellrim.io.region_readers import RegionImage
 from cellrim.io.regions import open_regions
 from cellrim.models.card import ModelCard
-from cellrim.prediction.large.joining import join
+from cellrim.prediction.large.joining import devices_of, join
 from cellrim.prediction.large.labels import finish
 from cellrim.prediction.large.plan import LargePlan, asked_hash, make_plan
 from cellrim.prediction.large.progress import Progress, Report, say_nothing
@@ -101,7 +101,8 @@ def _segmented(
     places = [] if plan.constant else squares(plan.shape)
     name, work = partial(square_name, 0), partial(do_square, context)
     _work(store, team, "Labels", work, places, name=name, report=say)
-    return finish(store, plan, joined, image, card=card, report=say)
+    devices = devices_of(store, len(numbers))
+    return finish(store, plan, joined, image, card=card, devices=devices, report=say)
 
 
 def _work(

@@ -18,7 +18,7 @@ from cellrim.core.labels import Labels
 from cellrim.errors import OutputError
 from cellrim.io.regions import open_regions
 from cellrim.prediction.large import squares as grid
-from cellrim.prediction.large.joining import JOINED, SUMMARY_KEYS
+from cellrim.prediction.large.joining import DEVICE, JOINED, SUMMARY_KEYS
 from cellrim.prediction.large.squares import At
 from cellrim.prediction.large.store import Store, block_name, square_name
 from cellrim.prediction.normalised import NormalisedImage
@@ -102,6 +102,7 @@ class Engine:
         if self.plan.resized:
             probability = 1 / (1 + np.exp(-maps[0, core[0], core[1]]))
             arrays["probability"] = np.rint(probability * _PROBABILITY_STEPS).astype(np.uint16)
+        arrays[DEVICE] = np.array(self.segmenter.device)
         self.store.write(block_name(number), pieces=pieces, **arrays)
 
     def square(self, at: At) -> None:

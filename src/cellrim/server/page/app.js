@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { CellsPanel } from "./cells.js";
 import { $, capital, debounce, duration, h, hide, keepFocus, number, plural, save, say } from "./dom.js";
 import { LearnPanel } from "./learn.js";
+import { SpaceNote } from "./space.js";
 import { Viewer } from "./viewer.js";
 
 const POLL = 400; // milliseconds
@@ -41,7 +42,8 @@ const viewer = new Viewer($("stage"), {
   zoomed: (scale) => ($("zoom").textContent = `${number(Math.round(scale * 100))} %`),
 });
 const cells = new CellsPanel({ onSelect: pick });
-const learn = new LearnPanel({ current: () => current?.status ?? null, onModel: newModel });
+const space = new SpaceNote();
+const learn = new LearnPanel({ current: () => current?.status ?? null, onModel: newModel, onChange: learned });
 
 // -------------------------------------------------------------------- images
 
@@ -131,10 +133,13 @@ function took(image, status) {
   if (status.state === "failed") image.error = status.error;
   if (status.state === "ready" && before && before.state !== "ready" && status.error) say(status.error, "error");
   paintImage(image);
-  if (status.state === "waiting" || status.state === "working") follow(image);
+  const busy = isBusy(status);
+  if (busy) follow(image);
+  if (busy !== isBusy(before)) space.soon();
   if (image === current) {
     const finished = status.state === "ready" && before?.state !== "ready";
     if (finished) load(image, { fit: viewer.width === 0 });
+    else if (busy) preview(image);
     paintBusy();
     paintTools();
     if (learn.state) learn.draw(learn.state);
@@ -142,6 +147,8 @@ function took(image, status) {
   paintNow();
   if (!$("overview").hidden) paintOverview();
 }
+
+const isBusy = (status) => status?.state === "waiting" || status?.state === "working";
 
 function follow(image) {
   clearTimeout(image.timer);
@@ -179,8 +186,11 @@ function describe(image) {
   const { status } = image;
   if (image.error) return image.error;
   if (!status) return image.sent > 0 && image.sent < 1 ? "sending" : image.sent >= 1 ? "arriving" : "waits to be sent";
-  if (status.state === "waiting") return status.waiting > 1 ? `waits, ${status.waiting} in the queue` : "waits";
-  if (status.state === "working") return `segmenting, about ${duration(Math.max(1, status.expected_seconds - status.seconds))}`;
+  if (status.state === "waiting") return status.waiting > 1 ? `waits, ${status.waiting} in the queue` : "waits its turn";
+  if (status.state === "working") {
+    const left = status.expected_seconds - status.seconds;
+    return left >= 1 ? `about ${duration(left)} to go` : `${duration(status.seconds)} so far`;
+  }
   return `${plural(status.count, "cell")}${status.edits ? `, ${plural(status.edits, "edit")}` : ""}`;
 }
 
@@ -194,7 +204,7 @@ function progressOf(image) {
 
 function paintImage(image) {
   const { row } = image;
-  row.what.textContent = describe(image);
+  row.what.textContent = row.what.title = describe(image);
   row.what.classList.toggle("bad", Boolean(image.error));
   const progress = progressOf(image);
   row.bar.hidden = progress === null;
@@ -216,7 +226,7 @@ async function removeImage(image) {
   images.delete(image.key);
   clearTimeout(image.timer);
   image.row.item.remove();
-  if (image.id) api.remove(image.id).catch(() => {});
+  if (image.id) api.remove(image.id).then(space.soon, () => {});
   remember();
   if (image === current) show([...images.values()][0] ?? null);
   else paintNow();
@@ -236,10 +246,28 @@ function show(image) {
   cells.clear(image ? "" : "no image yet");
   $("empty").hidden = image !== null;
   if (image?.status?.state === "ready") load(image, { fit: true });
+  else if (image) preview(image);
   paintBusy();
   paintTools();
   paintNow();
   if (learn.state) learn.draw(learn.state);
+}
+
+// Show an image that has been read while its cells are being found.
+async function preview(image) {
+  if (viewer.width || image.previewing || !image.status?.width || image.error) return;
+  image.previewing = true;
+  try {
+    const { width, height, light } = image.status;
+    const bitmap = await api.view(image.id, {});
+    if (image === current && !viewer.width && isBusy(image.status)) {
+      await viewer.setImage(bitmap, width, height, { light, diameter: 0, fit: true });
+    }
+  } catch {
+    // the image says itself what is wrong with it
+  } finally {
+    image.previewing = false;
+  }
 }
 
 async function load(image, { fit }) {
@@ -571,13 +599,21 @@ async function newModel(name, use) {
   return undefined;
 }
 
+// The set or the trained models are others than before.
+function learned({ models }) {
+  space.soon();
+  if (models) listModels().catch((error) => say(error.message, "error"));
+}
+
 async function listModels() {
   const chosen = $("model").value;
   const base = $("base").value;
-  const list = await api.models();
+  const { models: list, device } = await api.models();
+  $("device").textContent = device ? `Runs on ${device}` : "";
   for (const [id, value] of [["model", chosen], ["base", base]]) {
     $(id).replaceChildren(...list.map((model) => h("option", { value: model.name }, model.name)));
-    $(id).value = value || list.find((model) => model.default).name;
+    const there = list.some((model) => model.name === value);
+    $(id).value = there ? value : list.find((model) => model.default).name;
   }
 }
 
@@ -870,6 +906,7 @@ async function start() {
   setTool("select");
   paintTools();
   try {
+    space.update();
     await listModels();
     await recall();
   } catch (error) {

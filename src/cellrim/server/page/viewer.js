@@ -38,6 +38,7 @@ export class Viewer {
     this.split = false;
     this.path = null;
     this.pointers = new Map();
+    this.pointed = null; // where the pointer rests
     this.dirty = { base: false, over: false };
     new ResizeObserver(() => this.resized()).observe(root);
     this.listen();
@@ -217,7 +218,14 @@ export class Viewer {
     this.x = Math.min(w - keep, Math.max(keep - this.width * this.scale, this.x));
     this.y = Math.min(h - keep, Math.max(keep - this.height * this.scale, this.y));
     this.events.zoomed(this.scale);
+    if (this.pointed && !this.pointers.size) this.hover();
     this.redraw();
+  }
+
+  // Tell of the cell below the pointer, which rests where it is while the image moves.
+  hover() {
+    const { at, x, y } = this.pointed;
+    this.events.hover(this.cellAt(...this.toImage(at)), x, y);
   }
 
   resized() {
@@ -356,7 +364,10 @@ export class Viewer {
       pane.addEventListener("pointermove", (event) => this.move(event, pane));
       pane.addEventListener("pointerup", (event) => this.up(event, pane));
       pane.addEventListener("pointercancel", (event) => this.cancel(event));
-      pane.addEventListener("pointerleave", () => this.events.hover(0, 0, 0));
+      pane.addEventListener("pointerleave", () => {
+        this.pointed = null;
+        this.events.hover(0, 0, 0);
+      });
       pane.addEventListener("auxclick", (event) => event.preventDefault());
       pane.addEventListener(
         "wheel",
@@ -397,10 +408,8 @@ export class Viewer {
     if (!this.width) return;
     const at = this.place(event, pane);
     const before = this.pointers.get(event.pointerId);
-    if (!before) {
-      this.events.hover(this.cellAt(...this.toImage(at)), event.clientX, event.clientY);
-      return;
-    }
+    this.pointed = { at, x: event.clientX, y: event.clientY };
+    if (!before) return this.hover();
     if (Math.hypot(at[0] - this.start[0], at[1] - this.start[1]) > CLICK_REACH) this.wandered = true;
     if (this.pointers.size === 2) this.pinch(event.pointerId, before, at);
     else if (this.path) {

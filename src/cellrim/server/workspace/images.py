@@ -91,12 +91,10 @@ async def _take_in(workspace: Workspace, folder: Path, name: str, options: Optio
     try:
         cost = await asyncio.to_thread(_check, workspace, folder / UPLOAD, name, options)
         settled = await asyncio.to_thread(_settled, workspace, options)
+        picture = await asyncio.to_thread(workspace.take_in, folder, name, cost, settled)
     except (ApiError, CellrimError):
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise
-    picture = await asyncio.to_thread(
-        workspace.pictures.add, folder, name, cost=cost, settled=settled
-    )
     workspace.start_segmenting(picture, settled)
     return status_of(workspace, picture)
 
@@ -134,13 +132,13 @@ def forget(key: Key, workspace: In) -> None:
 async def segment_again(key: Key, workspace: In, options: Annotated[Options, Query()]) -> Status:
     """Run the network again, with another model, diameter or channels; the upload is kept."""
     picture = workspace.pictures.get(key)
-    if picture.state in ("waiting", "working"):
+    if picture.is_busy:
         raise ApiError("conflict", f"{picture.name} is being segmented already: wait a little.")
     cost = await asyncio.to_thread(_check, workspace, picture.upload, picture.name, options)
     settled = await asyncio.to_thread(_settled, workspace, options)
     if options.min_confidence is None:
         settled = replace(settled, min_confidence=picture.settled.min_confidence)
-    picture.cost = cost
+    await asyncio.to_thread(workspace.grow, picture, cost)
     workspace.start_segmenting(picture, settled)
     return status_of(workspace, picture)
 
