@@ -10,6 +10,7 @@ import { Viewer } from "./viewer.js";
 const POLL = 400; // milliseconds
 const AT_ONCE = 3; // uploads
 const DIAMETERS = [4, 400]; // ends of the slider, pixels, on a logarithmic scale
+const LATER = [0, 507]; // no answer, no space: the same file may be taken another time
 const KEPT = "cellrim images"; // in the tab's own memory, so that a reload finds them again
 
 const KEYS = [
@@ -62,7 +63,7 @@ function addFiles(files) {
 function sendNext() {
   const all = [...images.values()];
   const sending = all.filter((image) => image.sending).length;
-  for (const image of all.filter((each) => each.file && !each.sending).slice(0, AT_ONCE - sending)) {
+  for (const image of all.filter((each) => each.file && !each.sending && !each.error).slice(0, AT_ONCE - sending)) {
     sendImage(image);
   }
 }
@@ -79,12 +80,21 @@ async function sendImage(image) {
   } catch (error) {
     if (error.status === 503) return setTimeout(() => ((image.sending = false), sendNext()), 3000);
     image.error = error.message;
+    image.again = LATER.includes(error.status);
     paintImage(image);
     if (image === current) show(image);
   }
-  image.file = null;
+  if (!image.again) image.file = null;
   image.sending = false;
   remember();
+  sendNext();
+}
+
+function sendAgain() {
+  current.error = null;
+  current.again = false;
+  current.sent = 0;
+  show(current);
   sendNext();
 }
 
@@ -243,7 +253,7 @@ function show(image) {
   closeOverview();
   select([]);
   viewer.clear();
-  cells.clear(image ? "" : "no image yet");
+  cells.clear(image ? "no cells yet" : "no image yet");
   $("empty").hidden = image !== null;
   if (image?.status?.state === "ready") load(image, { fit: true });
   else if (image) preview(image);
@@ -496,6 +506,7 @@ function paintBusy() {
   if (!busy) return;
   $("busy-text").textContent = failed ?? `${current.name}: ${current.loading ? "loading" : describe(current)}`;
   $("busy-text").classList.toggle("bad", Boolean(failed));
+  $("busy-again").hidden = !current.again;
   $("busy-bar").hidden = Boolean(failed);
   $("busy-bar").value = progressOf(current) ?? 1;
 }
@@ -818,6 +829,7 @@ function wire() {
   on("add", () => $("files").click());
   on("choose", () => $("files").click());
   on("sample", addSample);
+  on("busy-again", sendAgain);
   on("files", () => {
     addFiles($("files").files);
     $("files").value = "";

@@ -24,10 +24,10 @@ export class CellsPanel {
       this.measure = $("measure").value;
       this.draw();
     });
-    this.clear();
+    this.clear("no image yet");
   }
 
-  clear(note = "") {
+  clear(note) {
     this.columns = null;
     this.rows = [];
     $("panel-cells").classList.add("none");
