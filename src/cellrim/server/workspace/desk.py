@@ -138,22 +138,9 @@ class Workspace:
         """
         size = bytes_below(folder)
         picture = Picture(folder.name, name, folder, cost, settled, size)
-        with self.space.reserve(picture.grown(cost) - size):
+        with self.space.reserve(picture.size_when("waiting") - size):
             self.pictures.add(picture)
         return picture
-
-    def grow(self, picture: Picture, cost: Cost) -> None:
-        """Have space for a picture that is to be segmented another way; blocks.
-
-        Raises
-        ------
-        ApiError
-            ``over-quota`` if there is none.
-        """
-        more = max(0, picture.grown(cost) - picture.size)
-        with self.space.reserve(more, keep=picture.key):
-            picture.cost = cost
-            picture.begin("waiting")  # from now on it counts as large as it will be
 
     def collect(self, picture: Picture) -> None:
         """Put a picture into the set as it is corrected now; blocks.
@@ -182,7 +169,7 @@ class Workspace:
 
     async def _segment(self, picture: Picture, settled: Settled) -> None:
         def job() -> None:
-            picture.begin("working")
+            self._begin(picture)
             segmenter = self._stoppable(settled.model)
             if not picture.channels:
                 picture.keep_image(read_upload(picture.upload, picture.name))
@@ -197,6 +184,12 @@ class Workspace:
         if not failed:
             rate = picture.seconds / picture.cost.megapixels
             self.rate += _MEMORY * (rate - self.rate)
+
+    def _begin(self, picture: Picture) -> None:
+        """Note that a picture is worked on, for which there must be space; blocks."""
+        more = max(0, picture.size_when("working") - picture.size)
+        with self.space.reserve(more, keep=picture.key):
+            picture.begin("working")  # from now on it counts as large as it may become
 
     async def _run(self, picture: Picture, job: Callable[[], None]) -> None:
         try:

@@ -138,7 +138,7 @@ async def segment_again(key: Key, workspace: In, options: Annotated[Options, Que
     settled = await asyncio.to_thread(_settled, workspace, options)
     if options.min_confidence is None:
         settled = replace(settled, min_confidence=picture.settled.min_confidence)
-    await asyncio.to_thread(workspace.grow, picture, cost)
+    picture.cost = cost
     workspace.start_segmenting(picture, settled)
     return status_of(workspace, picture)
 

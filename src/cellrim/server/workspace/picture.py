@@ -132,17 +132,25 @@ class Picture:
 
     @property
     def size(self) -> int:
-        """Bytes on the disk; while it is segmented at least those that it may have then."""
+        """Bytes on the disk; while it waits or is worked on at least what it will have."""
         there = bytes_below(self.folder)
-        return max(there, self.grown(self.cost)) if self.is_busy else there
+        return max(there, self.size_when(self.state)) if self.is_busy else there
 
-    def grown(self, cost: Cost) -> int:
-        """Bytes that it may have on the disk once it is segmented, but for corrections."""
+    def size_when(self, state: State) -> int:
+        """Bytes that it will have on the disk, but for corrections.
+
+        Parameters
+        ----------
+        state
+            How large the maps become is only known once it is segmented. While it is ``working``
+            they count as large as they may become, before as large as the image.
+        """
+        maps = self.cost.network if state == "working" else self.cost.pixels
         return (
             self.upload_bytes
-            + cost.values * _VALUE_BYTES
-            + cost.network * _MAPS_BYTES
-            + cost.pixels * LABEL_BYTES
+            + self.cost.values * _VALUE_BYTES
+            + maps * _MAPS_BYTES
+            + self.cost.pixels * LABEL_BYTES
         )
 
     @property
