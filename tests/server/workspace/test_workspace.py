@@ -464,7 +464,7 @@ def test_a_trained_model_can_be_deleted(client, trains, collected, tmp_path):
     assert 0 < model["bytes"] == used(client)["models"]
     assert client.delete(f"{BASE}/learning/models/tiny").status_code == 409  # the server's own
     assert client.delete(f"{BASE}/learning/models/general").status_code == 404
-    assert client.delete(f"{BASE}/learning/models/..%2ftiny-fit-1").status_code in (404, 422)
+    assert client.delete(f"{BASE}/learning/models/..%2ftiny-fit-1").status_code in (404, 405)
     state = client.delete(f"{BASE}/learning/models/tiny-fit-1").json()
     assert state["models"] == []
     assert used(client)["models"] == 0

@@ -318,24 +318,30 @@ export class Viewer {
     const lines = new Uint32Array(8).map((_, i) => packed(colours[one ? 0 : i], 255));
     const tints = new Uint32Array(8).map((_, i) => packed(colours[one ? 0 : i], 70));
     const chosen = packed(this.light ? "#000000" : "#ffffff", 255);
+    const inside = packed(this.light ? "#ffffff" : "#000000", 255); // a second line: the cell may be as bright
     const chosenTint = packed(this.light ? "#000000" : "#ffffff", 70);
     const filled = this.style === "filled";
     const wide = this.diameter * this.scale >= WIDE ? 2 : 1;
     const thick = Math.max(1, Math.round(wide * this.ratio));
+    // Whether another cell, or none, is so many pixels away.
+    const atEdge = (x, y, t) => {
+      const k = y * w + x;
+      const id = ids[k];
+      return (
+        (x >= t && ids[k - t] !== id) ||
+        (x + t < w && ids[k + t] !== id) ||
+        (y >= t && ids[k - t * w] !== id) ||
+        (y + t < h && ids[k + t * w] !== id)
+      );
+    };
     pixels.fill(0);
     for (let y = 0; y < h; y++) {
       for (let x = 0, k = y * w; x < w; x++, k++) {
         const id = ids[k];
         if (id === 0) continue;
         const isMarked = marked[id] === 1;
-        const t = isMarked ? thick + 1 : thick;
-        const edge =
-          (x >= t && ids[k - t] !== id) ||
-          (x + t < w && ids[k + t] !== id) ||
-          (y >= t && ids[k - t * w] !== id) ||
-          (y + t < h && ids[k + t * w] !== id);
-        if (edge) pixels[k] = isMarked ? chosen : lines[id & 7];
-        else if (isMarked) pixels[k] = chosenTint;
+        if (!isMarked && atEdge(x, y, thick)) pixels[k] = lines[id & 7];
+        else if (isMarked) pixels[k] = atEdge(x, y, thick + 1) ? chosen : atEdge(x, y, 2 * thick + 1) ? inside : chosenTint;
         else if (filled || id === hovered) pixels[k] = tints[id & 7];
       }
     }
