@@ -1,3 +1,4 @@
+import asyncio
 import threading
 
 import pytest
@@ -121,6 +122,28 @@ def test_two_at_once_do_not_get_the_same_space():
     for thread in threads:
         thread.join(30)
     assert len(refused) == 5
+
+
+def test_a_coroutine_that_is_called_off_gives_its_space_back(space):
+    async def hold():
+        async with space.reserve_async(20):
+            await asyncio.sleep(60)
+
+    async def main():
+        with space._lock:  # as if another request were just making room
+            task = asyncio.create_task(hold())
+            await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0.2)
+        async with space.reserve_async(80):
+            assert space.used_bytes() == 100
+        with pytest.raises(ApiError):
+            async with space.reserve_async(81):
+                raise AssertionError
+
+    asyncio.run(main())
+    assert space._reserved == 0
 
 
 def test_tidy_brings_back_below_the_quota(space, shelves):

@@ -122,7 +122,7 @@ async def create(
     limits = Limits(
         settings.max_files, settings.max_upload_bytes, settings.max_job_bytes, field=FIELD
     )
-    uploads = await receive(request, store.incoming(), limits=limits)
+    uploads = await receive(request, store.incoming(), limits=limits, space=state.space)
     given = options.model_dump_json(exclude_none=True)
     try:
         job = await asyncio.to_thread(_keep, state, uploads, given)

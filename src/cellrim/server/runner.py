@@ -104,7 +104,7 @@ class Runner:
             self._busy[key] = stop
         outcome = None
         try:
-            with contextlib.ExitStack() as room:
+            async with contextlib.AsyncExitStack() as room:
                 outcome = await self._outcome(job, file, stop, room)
                 if outcome is not None:
                     await asyncio.to_thread(store.finish_file, *key, outcome)
@@ -117,7 +117,7 @@ class Runner:
         return True
 
     async def _outcome(
-        self, job: JobRow, file: FileRow, stop: threading.Event, room: contextlib.ExitStack
+        self, job: JobRow, file: FileRow, stop: threading.Event, room: contextlib.AsyncExitStack
     ) -> Outcome | None:
         """Segment one image; None if it has been called off.
 
@@ -141,7 +141,7 @@ class Runner:
                 max_pixels=parts.settings.max_pixels,
             )
             results = cost.pixels * RESULT_BYTES * len(options.forms())
-            await asyncio.to_thread(room.enter_context, parts.space.reserve(results))
+            await room.enter_async_context(parts.space.reserve_async(results))
             task = functools.partial(self._segment, job.id, file, path, options)
             return await parts.work.run(task, pixels=cost.network, stop=stop)
         except Stopped:

@@ -8,10 +8,11 @@ shelf says may go. Corrected images and trained models never may, so the request
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -98,6 +99,7 @@ class Space:
         self._shelves: dict[Kind, Shelf] = {}
         self._reserved = 0
         self._lock = threading.Lock()
+        self._counting = threading.Lock()  # never held for long: an event loop may wait for it
 
     def add(self, kind: Kind, shelf: Shelf) -> None:
         """Count a shelf from now on."""
@@ -129,18 +131,36 @@ class Space:
         """
         with self._lock:
             self._make_room(size, keep)
-            self._reserved += size
+            self._count(size)
         try:
             yield
         finally:
-            with self._lock:
-                self._reserved -= size
+            self._count(-size)
+
+    @asynccontextmanager
+    async def reserve_async(self, size: int = 0, *, keep: str = "") -> AsyncIterator[None]:
+        """Do the same as :meth:`reserve` for a coroutine, which waits for it in a thread."""
+        reserved = self.reserve(size, keep=keep)
+        entering = asyncio.ensure_future(asyncio.to_thread(reserved.__enter__))
+        try:
+            await asyncio.shield(entering)
+        except asyncio.CancelledError:  # the thread goes on: what it reserves is given back
+            entering.add_done_callback(lambda done: done.exception() or _leave(reserved))
+            raise
+        try:
+            yield
+        finally:
+            _leave(reserved)
 
     def tidy(self) -> None:
         """Remove what may go where there is more than the quota, as after many corrections."""
         with self._lock:
             if self.used_bytes() > self.quota:
                 self._remove(self._old(keep=""), until=self.quota)
+
+    def _count(self, size: int) -> None:
+        with self._counting:
+            self._reserved += size
 
     def _make_room(self, size: int, keep: str) -> None:
         used = self.used_bytes()
@@ -177,6 +197,10 @@ class Space:
             "images or trained models that nobody needs (in the page under Learn, or by DELETE "
             "/v1/workspace/learning/images/ID and .../models/NAME), images of the page, or jobs.",
         )
+
+
+def _leave(entered: AbstractContextManager[None]) -> None:
+    entered.__exit__(None, None, None)
 
 
 def bytes_below(folder: Path) -> int:

@@ -69,7 +69,9 @@ async def upload(request: Request, workspace: In, options: Annotated[Options, Qu
     request.app.state.check_space()
     most = workspace.settings.max_upload_bytes
     limits = Limits(files=1, file_bytes=most, total_bytes=most, field=FIELD)
-    (got,) = await receive(request, workspace.pictures.new_folder(), limits=limits)
+    (got,) = await receive(
+        request, workspace.pictures.new_folder(), limits=limits, space=workspace.space
+    )
     return await _take_in(workspace, got.path.parent, got.name, options)
 
 
