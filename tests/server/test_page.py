@@ -185,6 +185,21 @@ def at(page, shape, x, y):
     return left + x * scale, top + y * scale
 
 
+TINT = """
+([x, y]) => {
+  const canvas = document.querySelector("canvas.over");
+  const box = canvas.getBoundingClientRect();
+  const k = canvas.width / box.width;
+  return canvas.getContext("2d").getImageData((x - box.left) * k, (y - box.top) * k, 1, 1).data[3];
+}
+"""
+
+
+def tint(page, place):
+    """How much of a colour lies over a place of the screen, 0..255."""
+    return page.evaluate(TINT, list(place))
+
+
 def draw(page, points):
     page.mouse.move(*points[0])
     page.mouse.down()
@@ -244,6 +259,12 @@ def test_select_table_keyboard_and_sliders(page, png, field):
     drop(page, "cells.png", png)
     wait_for_count(page, "20")
     settle(page)
+    # The row below the pointer tints its cell.
+    centres = [at(page, field.shape, 12 + 24 * i, 12 + 24 * j) for i in range(5) for j in range(4)]
+    assert sum(tint(page, centre) > 0 for centre in centres) == 0
+    page.locator("#table .line").nth(3).hover()
+    settle(page)
+    assert sum(tint(page, centre) > 0 for centre in centres) == 1
     page.mouse.click(*at(page, field.shape, 36, 12))
     chosen = page.locator('#table .line[aria-selected="true"]')
     chosen.wait_for()

@@ -42,7 +42,7 @@ const viewer = new Viewer($("stage"), {
   gesture: gestured,
   zoomed: (scale) => ($("zoom").textContent = `${number(Math.round(scale * 100))} %`),
 });
-const cells = new CellsPanel({ onSelect: pick });
+const cells = new CellsPanel({ onSelect: pick, onHover: (id) => viewer.setHovered(id) });
 const space = new SpaceNote();
 const learn = new LearnPanel({ current: () => current?.status ?? null, onModel: newModel, onChange: learned });
 

@@ -6,8 +6,9 @@ const ROW = 26; // pixels, as in style.css
 const BARS = 24;
 
 export class CellsPanel {
-  constructor({ onSelect }) {
+  constructor({ onSelect, onHover }) {
     this.onSelect = onSelect;
+    this.onHover = onHover; // the pointer is on the row of a cell; 0 on none
     this.columns = null;
     this.rows = [];
     this.marked = new Set();
@@ -154,6 +155,8 @@ export class CellsPanel {
           "aria-rowindex": i + 2,
           "aria-selected": this.marked.has(id) ? "true" : "false",
           onclick: (event) => this.onSelect(id, event.shiftKey || event.ctrlKey, true),
+          onpointerenter: () => this.onHover(id),
+          onpointerleave: () => this.onHover(0),
         },
         ...columns.map((c) =>
           h("span", { role: "gridcell" }, c === "id" ? String(row + 1) : this.text(c, row)),
