@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -145,12 +146,12 @@ class Space:
         try:
             await asyncio.shield(entering)
         except asyncio.CancelledError:  # the thread goes on: what it reserves is given back
-            entering.add_done_callback(lambda done: done.exception() or _leave(reserved))
+            entering.add_done_callback(partial(_give_back, reserved))
             raise
         try:
             yield
         finally:
-            _leave(reserved)
+            reserved.__exit__(None, None, None)
 
     def tidy(self) -> None:
         """Remove what may go where there is more than the quota, as after many corrections."""
@@ -199,8 +200,10 @@ class Space:
         )
 
 
-def _leave(entered: AbstractContextManager[None]) -> None:
-    entered.__exit__(None, None, None)
+def _give_back(reserved: AbstractContextManager[None], entering: asyncio.Future[None]) -> None:
+    """Leave what nobody waits for any more, if it was entered at all."""
+    if not entering.cancelled() and entering.exception() is None:
+        reserved.__exit__(None, None, None)
 
 
 def bytes_below(folder: Path) -> int:

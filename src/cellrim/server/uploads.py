@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -75,8 +75,11 @@ async def receive(
     """
     parser, parts = _parser(request, folder, limits)
     length = _checked_length(request, limits)
+    room: AbstractAsyncContextManager[None] = (
+        nullcontext() if space is None else space.reserve_async(length)
+    )
     try:
-        async with nullcontext() if space is None else space.reserve_async(length):
+        async with room:
             folder.mkdir(parents=True)
             async for chunk in request.stream():
                 if chunk:
