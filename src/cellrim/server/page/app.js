@@ -558,7 +558,7 @@ const fromSlider = (value) => DIAMETERS[0] * (DIAMETERS[1] / DIAMETERS[0]) ** va
 function asked() {
   const seen = $("seen").value;
   return {
-    model: $("model").value,
+    model: $("model").value || null, // the model of an image may have been deleted since
     diameter: $("automatic").checked ? null : Number(fromSlider(Number($("diameter").value)).toPrecision(3)),
     channels: seen === "" ? (current.status.channels.length > 3 ? "0,1,2" : null) : seen,
     min_confidence: Number($("confidence").value),
