@@ -300,6 +300,14 @@ def test_select_table_keyboard_and_sliders(page, png, field):
     page.locator("#confidence").fill("0")
     page.click("#tab-cells")
     wait_for_count(page, "20")
+    # What is drawn over another cell than the selected one is the outline of that one.
+    page.keyboard.press("v")
+    page.mouse.click(*at(page, field.shape, 36, 12))
+    page.keyboard.press("r")
+    draw(page, [at(page, field.shape, *p) for p in ((76, 52), (92, 52), (92, 68), (76, 68))])
+    expect(page.locator("#images .what")).to_have_text("20 cells, 2 edits")
+    settle(page)
+    assert tint(page, at(page, field.shape, 36, 12)) > 0
     # Side by side, then a reload: the image is still there.
     page.keyboard.press("b")
     assert page.locator("#pane-original").is_visible()

@@ -26,7 +26,7 @@ const HINTS = {
   delete: "Click a cell to delete it.",
   split: "Draw a line across a cell.",
   merge: "Draw a line through the cells to join.",
-  redraw: "Draw around a cell: it gets the new outline.",
+  redraw: "Draw the new outline of a cell over it.",
   draw: "Draw around a cell that is missing.",
 };
 
@@ -407,8 +407,9 @@ function gestured(tool, path, done) {
   }
   if (points.length < 3) return say("Draw around the whole cell.");
   if (tool === "draw") return correct({ action: "draw", polygon: points });
-  const cell = selected.length === 1 ? selected[0] : cellInside(path);
-  if (!cell) return say("Select the cell to redraw first, or draw around it.");
+  const around = cellsInside(path);
+  const cell = around.includes(selected[0]) ? selected[0] : around[0];
+  if (!cell) return say("Draw the new outline over the cell that it is of.");
   return correct({ action: "draw", polygon: points, cell });
 }
 
@@ -423,12 +424,12 @@ function thinned(path) {
   return kept.map(([x, y]) => [Math.round(x * 100) / 100, Math.round(y * 100) / 100]);
 }
 
-// The cell that a closed path goes around: the one on most chords through it.
-function cellInside(path) {
+// The cells that a closed path goes around, those first that are on most chords through it.
+function cellsInside(path) {
   const half = Math.floor(path.length / 2);
   const chords = [];
   for (let i = 0; i < half; i += Math.max(1, Math.floor(half / 12))) chords.push(path[i], path[i + half]);
-  return viewer.cellsBelow(chords)[0] ?? 0;
+  return viewer.cellsBelow(chords);
 }
 
 function correct(what) {
