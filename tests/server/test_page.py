@@ -300,12 +300,29 @@ def test_select_table_keyboard_and_sliders(page, png, field):
     page.locator("#confidence").fill("0")
     page.click("#tab-cells")
     wait_for_count(page, "20")
+    # Steps of a slider by the keyboard run the network once, and the slider keeps the keyboard.
+    page.click("#tab-adjust")
+    runs = []
+    page.on("request", lambda asked: runs.append(asked.url) if "/segment?" in asked.url else None)
+    page.locator("#diameter").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#automatic")).not_to_be_checked()
+    expect(page.locator("#undo")).to_be_enabled()
+    page.wait_for_timeout(1000)
+    expect(page.locator("#diameter")).to_be_enabled()
+    expect(page.locator("#diameter")).to_be_focused()
+    assert len(runs) == 1
+    page.locator("#stage").focus()
+    page.keyboard.press("Control+z")
+    page.click("#tab-cells")
+    wait_for_count(page, "20")
     # What is drawn over another cell than the selected one is the outline of that one.
     page.keyboard.press("v")
     page.mouse.click(*at(page, field.shape, 36, 12))
     page.keyboard.press("r")
     draw(page, [at(page, field.shape, *p) for p in ((76, 52), (92, 52), (92, 68), (76, 68))])
-    expect(page.locator("#images .what")).to_have_text("20 cells, 2 edits")
+    expect(page.locator("#images .what")).to_have_text("20 cells, 1 edit")
     settle(page)
     assert tint(page, at(page, field.shape, 36, 12)) > 0
     # Side by side, then a reload: the image is still there.

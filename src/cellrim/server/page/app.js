@@ -9,6 +9,7 @@ import { Viewer } from "./viewer.js";
 
 const POLL = 400; // milliseconds
 const AT_ONCE = 3; // uploads
+const SETTLED = 400; // milliseconds after the last step of a slider
 const DIAMETERS = [4, 400]; // ends of the slider, pixels, on a logarithmic scale
 const LATER = [0, 507]; // no answer, no space: the same file may be taken another time
 const KEPT = "cellrim images"; // in the tab's own memory, so that a reload finds them again
@@ -496,8 +497,17 @@ function paintTools() {
   $("download").disabled = !ready;
   for (const button of $("tools").querySelectorAll("[data-tool]")) button.disabled = !ready;
   $("hint").textContent = !ready ? "" : selected.length > 1 ? `${selected.length} cells selected: Del deletes, M merges.` : HINTS[viewer.tool];
-  $("finding").disabled = !ready;
-  $("seeing").disabled = !ready;
+  enable($("finding"), ready);
+  enable($("seeing"), ready);
+}
+
+// A control that is disabled loses the keyboard: it gets it back.
+function enable(controls, ready) {
+  if (!ready && controls.contains(document.activeElement)) controls.had = document.activeElement;
+  controls.disabled = !ready;
+  if (!ready || !controls.had) return;
+  if (document.activeElement === document.body) controls.had.focus();
+  controls.had = null;
 }
 
 function paintBusy() {
@@ -565,6 +575,12 @@ function asked() {
     min_confidence: Number($("confidence").value),
   };
 }
+
+// The keyboard moves a slider step by step: wait for the last one.
+const whenSettled = (act) => {
+  const soon = debounce(SETTLED, (image) => image === current && act());
+  return () => soon(current);
+};
 
 async function again(image, options) {
   const lost = image.status.edits;
@@ -858,14 +874,14 @@ function wire() {
     $("automatic").checked = false;
     $("diameter-value").textContent = `${number(Math.round(fromSlider(Number($("diameter").value)) * 10) / 10)} px`;
   }, "input");
-  on("diameter", () => again(current, asked()), "change");
+  on("diameter", whenSettled(() => again(current, asked())), "change");
   on("threshold", paintSliders, "input");
-  on("threshold", () => moveSliders({ threshold: Number($("threshold").value) }), "change");
+  on("threshold", whenSettled(() => moveSliders({ threshold: Number($("threshold").value) })), "change");
   on("confidence", () => {
     paintSliders();
     showConfident();
   }, "input");
-  on("confidence", () => moveSliders({ min_confidence: Number($("confidence").value) }), "change");
+  on("confidence", whenSettled(() => moveSliders({ min_confidence: Number($("confidence").value) })), "change");
   on("for-all", forAll);
   on("channel", () => {
     current.channel = Number($("channel").value);
