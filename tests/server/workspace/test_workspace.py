@@ -357,7 +357,7 @@ def test_what_was_collected_is_never_removed_for_something_new(serve, field, png
     # A job that is done goes by itself once that is enough.
     assert client.get(f"/v1/jobs/{job}").status_code == 200
     client.app.state.space.quota = kept + needed
-    assert client.post(f"{BASE}/images", files={"image": png}).status_code == 202
+    assert upload(client, png)["state"] == "ready"
     assert client.get(f"/v1/jobs/{job}").status_code == 404
 
 
