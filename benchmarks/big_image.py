@@ -32,6 +32,8 @@ SPACING, RADIUS, TILE = 32, 13, 512
 class Cones:
     """Foreground is what is bright, flow goes uphill."""
 
+    device = "cpu"
+
     def predict(self, batch):
         """Return maps of a batch."""
         height = batch[:, 0]

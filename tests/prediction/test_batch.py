@@ -57,6 +57,8 @@ def test_writes_all_results_and_run_json_last(folder, segmenter):
     assert (out / "run.json").stat().st_mtime_ns >= newest
     summary = _summary(folder)
     assert summary["model"]["sha256"] == segmenter.card.sha256
+    assert summary["devices"] == ["oracle"]
+    assert [record["devices"] for record in summary["files"]] == [["oracle"]] * 3
     assert summary["images"] == 3
     assert summary["options"] == {
         "diameter": None,

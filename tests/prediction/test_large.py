@@ -21,6 +21,8 @@ CANONICAL = 16.0
 class BlurBackend:
     """Sees no further than 24 pixels: flow is the slope of the blurred image, upwards."""
 
+    device = "blur"
+
     def __init__(self):
         self.calls = 0
 
@@ -105,6 +107,18 @@ def test_the_same_cells_as_in_memory(
         number = k * max(1, result.count // 10) + 1
         y, x = np.nonzero(labels == number)
         assert tuple(box) == (y.min(), x.min(), y.max() + 1, x.max() + 1)
+
+
+def test_devices_are_those_that_the_blocks_were_seen_on(blobs, card_with, tmp_path, write_tiff):
+    path = write_tiff(tmp_path / "a.tif", blobs((190, 230)))
+    backend = BlurBackend()
+    segmenter = segmenter_with(backend, card_with, 160)
+    work = tmp_path / "work"
+    assert streamed(path, work, segmenter, diameter=16.0).devices == ("blur",)
+    (work / "blocks" / "00000001.npz").unlink()  # as if the first run had been cut off
+    (work / "cells.npz").unlink()
+    backend.device = "another"
+    assert streamed(path, work, segmenter, diameter=16.0).devices == ("another", "blur")
 
 
 @pytest.mark.parametrize("tile_size", [96, 128, 160])

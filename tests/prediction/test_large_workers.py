@@ -1,5 +1,6 @@
 """The same results whoever does the work."""
 
+import json
 import os
 import signal
 
@@ -197,6 +198,7 @@ def test_one_file_overwritten_leaves_nothing_of_the_run_before(tmp_path, discs, 
 
     base = {"cells.tif", "cells_run.json"}
     assert start("cells", "ome-tiff") == base | {"cells_cells.csv", "cells_labels.ome.tif"}
+    assert json.loads((out.parent / "cells_run.json").read_text())["devices"] == ["cpu"]
     assert start("labels", "overlay") == base | {"cells_overlay.png"}
     with pytest.raises(InputError, match="but got cellpose"):
         start("cellpose")

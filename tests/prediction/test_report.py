@@ -210,6 +210,7 @@ def test_a_thousand_images_stay_small(tmp_path, cells):
     summary = {
         "files": files, "images": 1000, "cells": 625_000, "begun": "now", "seconds": 1.0,
         "done_before": 0, "model": {"name": "m", "version": "1", "sha256": "0"}, "options": {},
+        "devices": ["cpu"],
         "cellrim": "0", "python": "3", "platform": "x", "packages": {},
     }  # fmt: skip
     write_report(tmp_path, summary)

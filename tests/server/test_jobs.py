@@ -7,6 +7,7 @@ import time
 import zipfile
 from dataclasses import replace
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -40,6 +41,7 @@ def test_many_images_and_one_that_is_broken(client, png, field, tiny_model, wait
     assert shown["progress"] == {"total": 3, "ok": 2, "failed": 1, "waiting": 0, "cancelled": 0}
     assert [file["state"] for file in shown["files"]] == ["ok", "failed", "ok"]
     assert [file["cells"] for file in shown["files"]] == [20, None, 20]
+    assert [file["device"] for file in shown["files"]] == ["cpu", None, "cpu"]
     assert shown["files"][1]["error"].startswith("Cannot read b.png: expected a PNG")
     archive = unpacked(client, job)
     endings = ("_labels.tif", "_overlay.png", "_cells.csv")
@@ -181,16 +183,28 @@ def test_too_many_open_jobs(serve, png, gate):
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/busy")
 
 
-def test_quota_removes_the_oldest_finished_job(serve, png, wait_for):
-    client = serve(quota_bytes=len(png) * 10)
+def test_quota_removes_the_oldest_finished_job(serve, field, wait_for):
+    png = imagecodecs.png_encode(field, level=0)
+    results = field.size * runner_module.RESULT_BYTES  # for which there must be space
+    client = serve(quota_bytes=len(png) * 8 + results + 40_000, workers=1)
     query = "?formats=cells-csv"
-    first = hand_in(client, [("a", png)] * 4, query).json()["id"]
+    first = hand_in(client, [("a", png)] * 8, query).json()["id"]
     wait_for(client, first)
-    second = hand_in(client, [("a", png)] * 4, query).json()["id"]
+    second = hand_in(client, [("a", png)] * 8, query).json()["id"]
     assert client.get(f"/v1/jobs/{first}").status_code == 404
-    wait_for(client, second)
-    answer = hand_in(client, [("a", png)] * 11, query)
-    assert (answer.status_code, answer.json()["type"]) == (507, "/problems/disk-full")
+    assert wait_for(client, second)["progress"]["ok"] == 8
+    answer = hand_in(client, [("a", png)] * 20, query)
+    assert (answer.status_code, answer.json()["type"]) == (507, "/problems/over-quota")
+    assert client.get(f"/v1/jobs/{second}").status_code == 200  # it would not have helped
+    assert client.get("/v1/space").json()["used"]["passing"] == 0
+
+
+def test_results_that_find_no_room_fail_with_the_reason(serve, png, wait_for):
+    client = serve(quota_bytes=len(png) + 1000)
+    job = hand_in(client, [("a.png", png)]).json()["id"]
+    (file,) = wait_for(client, job)["files"]
+    assert file["state"] == "failed"
+    assert "take at most" in file["error"]
 
 
 def test_old_results_go(serve, png, wait_for):

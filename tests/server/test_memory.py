@@ -21,6 +21,15 @@ def test_all_shares_together_are_the_bound(tmp_path):
     assert 9 * GB - memory.PIXEL_BYTES < most <= 9 * GB
 
 
+def test_the_least_is_what_one_image_needs(settings_with):
+    settings = settings_with(max_pixels=1_000_000)
+    least = memory.least_bytes(settings)
+    enough = settings.model_copy(update={"max_memory_bytes": least})
+    assert pixels_at_once(enough) == MOST_ENLARGED_PIXELS
+    with pytest.raises(UsageError):
+        pixels_at_once(settings.model_copy(update={"max_memory_bytes": least - 1}))
+
+
 def test_too_little_memory_is_refused_with_what_would_do(settings_with):
     with pytest.raises(UsageError, match=r"at least (\d+\.\d) GB .* but got 2 GB"):
         create_app(settings_with(max_memory_bytes=2 * GB))

@@ -48,6 +48,32 @@ def test_a_new_model_of_the_same_name_is_used_from_now_on(tmp_path, make_tiny_mo
     assert models.cards()["tiny"].version == "2"
 
 
+def test_a_removed_model_is_gone(tiny_model):
+    models = Models((tiny_model,))
+    models.get("tiny")
+    for _ in range(2):
+        models.remove("tiny")
+        assert "tiny" not in models.cards()
+    with pytest.raises(ModelError, match="Expected one of the models general, but"):
+        models.get("tiny")
+
+
+def test_models_run_where_they_are_asked_to(tiny_model, monkeypatch):
+    asked = []
+    real = module.load_model
+
+    def load_model(folder, **more):
+        asked.append(more)
+        return real(folder, threads=1, device="cpu")
+
+    monkeypatch.setattr(module, "load_model", load_model)
+    models = Models((tiny_model,), threads=3, device="cuda:1")
+    assert models.device is None
+    models.get("tiny")
+    assert asked == [{"threads": 3, "device": "cuda:1"}]
+    assert models.device == "cpu"  # where it runs, not where it was to run
+
+
 def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(ModelError):
         Models((tmp_path,))

@@ -10,7 +10,15 @@ from schemathesis import checks as every
 from cellrim.server.app import create_app
 from cellrim.server.problems import MEDIA_TYPE
 
-PATHS = ("/v1/models", "/healthz", "/metrics", "/v1/segment", "/v1/jobs", "/v1/jobs/{job}")
+PATHS = (
+    "/v1/models",
+    "/v1/space",
+    "/healthz",
+    "/metrics",
+    "/v1/segment",
+    "/v1/jobs",
+    "/v1/jobs/{job}",
+)
 
 
 def test_the_description_is_complete(client):
@@ -73,6 +81,7 @@ CHECKS = (
     ("method", "path"),
     [
         ("GET", "/v1/models"),
+        ("GET", "/v1/space"),
         ("GET", "/healthz"),
         ("GET", "/metrics"),
         ("POST", "/v1/segment"),
@@ -95,6 +104,7 @@ CHECKS = (
         ("GET", "/v1/workspace/learning"),
         ("POST", "/v1/workspace/learning/images"),
         ("DELETE", "/v1/workspace/learning/images/{key}"),
+        ("DELETE", "/v1/workspace/learning/models/{name}"),
         ("POST", "/v1/workspace/learning/training"),
     ],
 )

@@ -113,6 +113,14 @@ def test_many_clients_and_one_that_hangs(tmp_path, tiny_model, png):
             each.close()
 
 
+def test_the_device_that_is_asked_for(tmp_path, tiny_model):
+    with pytest.raises(UsageError, match="Expected the device auto, cpu"):
+        serve(tmp_path, model=[str(tiny_model)], device="gpu")
+    pytest.importorskip("openvino")
+    with running(tmp_path / "data", tiny_model, "--device", "openvino") as (client, _):
+        assert client.get("/v1/models").json()["device"] == "openvino"
+
+
 def _is_closed(connection):
     try:
         return connection.recv(1) == b""

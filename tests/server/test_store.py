@@ -34,7 +34,7 @@ def test_files_come_in_turn_and_finish_the_job(store):
         row, file = store.next_file(frozenset())
         assert (row.id, row.state, file.number, file.attempts) == (job, "running", number, 1)
         assert store.input_path(job, number).read_bytes() == bytes(10)
-        store.finish_file(job, number, Outcome(3, 20.5, 0.1, size=7))
+        store.finish_file(job, number, Outcome(3, 20.5, "cpu", 0.1, size=7))
     assert store.next_file(frozenset()) is None
     row = store.job(job)
     assert (row.state, row.counts, row.size) == ("done", {"ok": 2}, 34)
@@ -104,18 +104,33 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         Store(tmp_path / "file")
 
 
-def test_sweep_by_age_and_by_quota(store):
+def test_finished_jobs_may_go_and_old_ones_do(store):
     jobs = [add(store, 1, size=100) for _ in range(4)]
     for job in jobs[:3]:
         store.next_file(frozenset())
-        store.finish_file(job, 0, Outcome(1))
+        store.finish_file(job, 0, Outcome(1, size=11))
         time.sleep(0.01)
-    assert store.sweep(older_than=0, quota=10**9) == []
+    old = sorted(store.removable(), key=lambda each: -each.idle)
+    assert [(each.key, each.size) for each in old] == [(job, 111) for job in jobs[:3]]
+    assert store.sweep(seconds=60) == []
     with store.hold(jobs[0]):
-        assert store.sweep(older_than=0, quota=300) == [jobs[1]]
-    assert store.sweep(older_than=time.time(), quota=10**9) == [jobs[0], jobs[2]]
-    assert store.sweep(older_than=time.time(), quota=0) == []  # open jobs stay
+        assert not old[0].remove()
+        assert store.sweep(seconds=0) == jobs[1:3]
+    assert store.sweep(seconds=0) == [jobs[0]]
+    assert store.removable() == []  # open jobs stay
     assert store.used_bytes() == 100
+
+
+def test_a_folder_of_an_earlier_version_gets_its_new_columns(tmp_path):
+    first = Store(tmp_path)
+    job = add(first, 1)
+    first._database.execute("ALTER TABLE files DROP COLUMN device")
+    first.close()
+    second = Store(tmp_path)
+    second.next_file(frozenset())
+    second.finish_file(job, 0, Outcome(3, 20.5, "cuda:0", 0.1))
+    assert second.files(job)[0].device == "cuda:0"
+    second.close()
 
 
 def test_a_failed_transaction_leaves_the_store_as_it_was(store, monkeypatch):

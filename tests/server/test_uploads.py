@@ -44,6 +44,15 @@ def test_files_arrive_whole_whatever_the_steps(tmp_path, step):
     assert [u.path.name for u in uploads] == ["0", "1", "2"]
 
 
+def test_there_must_be_space_before_anything_is_taken(client, png):
+    client.app.state.space.quota = len(png) - 1
+    for path in ("/v1/workspace/images", "/v1/jobs"):
+        field = "images" if path == "/v1/jobs" else "image"
+        said = client.post(path, files={field: png})
+        assert (said.status_code, said.json()["type"]) == (507, "/problems/over-quota")
+    assert sum(client.get("/v1/space").json()["used"].values()) == 0
+
+
 def test_a_client_that_leaves(tmp_path):
     with pytest.raises(ClientDisconnect):
         take(tmp_path / "in", body_of([("a", bytes(100))])[:60], broken_off=True)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from cellrim.prediction.streamed import Team
     from cellrim.prediction.targets import Target
 
+DEVICES = "auto|cpu|cuda[:N]|directml[:N]|coreml|openvino"
+"""What ``--device`` takes, in short."""
+
 
 def segment(
     inputs: Annotated[
@@ -126,7 +129,7 @@ def segment(
     device: Annotated[
         str,
         typer.Option(
-            metavar="auto|cpu|cuda[:N]|directml[:N]|coreml|openvino",
+            metavar=DEVICES,
             help="Where the network runs; auto: a GPU that works, else the CPU.",
         ),
     ] = "auto",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cellrim.cli.segment import DEVICES
 from cellrim.errors import MissingExtraError, UsageError
 
 _MB = 1_000_000
@@ -44,6 +45,10 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each; else the CPUs shared out.")
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(metavar=DEVICES, help="Where the networks run; auto: a GPU that works."),
+    ] = "auto",
     max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest image file.")] = 200,
     max_megapixels: Annotated[
         float, typer.Option(min=0.001, help="Largest image, told from its header.")
@@ -58,7 +63,7 @@ def serve(
         float, typer.Option(min=0.001, help="Results of jobs are removed after this time.")
     ] = 7,
     quota_gb: Annotated[
-        float, typer.Option(min=0.001, help="Most disk space for jobs; old ones are removed.")
+        float, typer.Option(min=0.001, help="Most disk space for all files; old ones are removed.")
     ] = 20,
     training_patches: Annotated[
         int | None,
@@ -82,6 +87,7 @@ def serve(
             token=token,
             workers=workers,
             threads=threads,
+            device=device,
             max_upload_bytes=max_upload_mb * _MB,
             max_pixels=int(max_megapixels * _MB),
             max_memory_bytes=int(memory_gb * 1000 * _MB),

@@ -22,6 +22,14 @@ from cellrim.representation.flow import MAPS
 class Backend(Protocol):
     """Anything that runs the network."""
 
+    @property
+    def device(self) -> str:
+        """Where it runs, as ``--device`` calls it: ``cpu``, ``cuda:0``, ``openvino``, ...
+
+        Followed by the precision where that is not float32: ``cpu int8``.
+        """
+        ...
+
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network.
 
@@ -79,7 +87,7 @@ class OnnxBackend:
     Attributes
     ----------
     device, precision
-        What it became.
+        What they became.
 
     Raises
     ------
@@ -105,13 +113,14 @@ class OnnxBackend:
         self._stride, self._path = card.stride, folder / ONNX_NAME
         devices = devices_to_try(device, available_providers())
         opened = _open(folder, card, self.threads, devices, precision)
-        self._session, self.device, self.precision = opened
+        self._session, found, self.precision = opened
+        self.device = str(found) if self.precision == FLOAT32 else f"{found} {self.precision}"
         self._alone: AbstractContextManager[Any] = (
-            nullcontext() if KINDS[self.device.kind].shared else Lock()
+            nullcontext() if KINDS[found.kind].shared else Lock()
         )
         _check_ports(self._session, self._path, card)
         self._input = self._session.get_inputs()[0].name
-        self._each_run = _run_that_frees_memory(self.device)
+        self._each_run = _run_that_frees_memory(found)
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network; see :meth:`Backend.predict`.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cellrim.errors import MissingExtraError, ModelError
 from cellrim.models.backend import count_threads, read_network, run_checked
 from cellrim.models.card import ONNX_NAME, ModelCard
+from cellrim.models.devices import OPENVINO
 
 
 class OpenVinoBackend:
@@ -36,6 +37,8 @@ class OpenVinoBackend:
     ModelError
         If the file is missing, has another hash than the card states, or is no ONNX model.
     """
+
+    device = OPENVINO
 
     def __init__(self, folder: Path, card: ModelCard, *, threads: int | None = None) -> None:
         try:

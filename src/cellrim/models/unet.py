@@ -145,10 +145,14 @@ class TorchBackend:
     def __init__(self, model: UNet) -> None:
         self._model = model.eval()
 
+    @property
+    def device(self) -> str:
+        """Where the weights are: ``cpu``, ``cuda:0``, ..."""
+        return str(next(self._model.parameters()).device)
+
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the maps (B, 4, H, W) of a batch (B, 3, H, W), both float32."""
-        device = next(self._model.parameters()).device
         with torch.inference_mode():
-            image = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
+            image = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
             maps: NDArray[np.float32] = self._model(image).float().cpu().numpy()
         return maps

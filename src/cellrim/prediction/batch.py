@@ -317,6 +317,7 @@ def _summary(plan: Plan, result: Report, begun: datetime) -> dict[str, object]:
         "platform": platform.platform(),
         "packages": {name: _version_of(name) for name in _PACKAGES},
         "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
+        "devices": sorted({device for r in result.records for device in r.devices}),
         "options": _options(plan.request),
         "begun": begun.isoformat(timespec="seconds"),
         "seconds": round(result.seconds, 3),

@@ -64,6 +64,7 @@ def succeeded(
         If the image cannot be read where it is measured.
     """
     target = job.target.as_posix()
+    devices = result.devices if isinstance(result, LargeResult) else (plan.segmenter.device,)
     with Timed(seconds, "quality"):
         summary = _summed(result) if "cells" in plan.request.save else {}
         quality = result.quality
@@ -78,6 +79,7 @@ def succeeded(
         outputs=tuple(path.relative_to(plan.out).as_posix() for path in written),
         cells=result.count,
         diameter=round(result.diameter, 3),
+        devices=devices,
         seconds=seconds,
         summary=summary,
         quality=quality.as_numbers(),

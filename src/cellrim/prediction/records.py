@@ -47,6 +47,8 @@ class Record(BaseModel):
         Result files, relative to the output folder.
     cells, diameter
         Number of cells and the diameter used, in pixels; only of images that are ok.
+    devices
+        Where the network ran: one device, or several where workers share an image.
     seconds
         Time of each step.
     error
@@ -68,6 +70,7 @@ class Record(BaseModel):
     outputs: tuple[str, ...] = ()
     cells: Annotated[int, Field(ge=0)] | None = None
     diameter: float | None = None
+    devices: tuple[str, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
     error: str | None = None
     summary: dict[str, float | int | None] = Field(default_factory=dict)

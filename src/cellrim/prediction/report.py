@@ -437,6 +437,7 @@ def _made(summary: Mapping[str, Any]) -> Section:
         "took": f"{summary['seconds']:.1f} s, {summary['done_before']} images done before",
         "model": f"{model['name']} {model['version']}",
         "hash of the model": str(model["sha256"]),
+        "the network ran on": ", ".join(summary["devices"]),
         **{f"option {k}": _shown(v) for k, v in options.items()},
         "cellrim": str(summary["cellrim"]),
         "Python": str(summary["python"]),

@@ -91,6 +91,11 @@ class Segmenter:
         self.card = card
         self.tile_size = tile_size
 
+    @property
+    def device(self) -> str:
+        """Where the network runs, as ``--device`` calls it."""
+        return self.backend.device
+
     def segment(
         self,
         image: Image | ArrayLike,

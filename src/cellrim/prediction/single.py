@@ -232,6 +232,7 @@ def run_single(
         "format": 1,
         "cellrim": __version__,
         "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
+        "devices": result.devices,
         "source": str(plan.source.absolute()),
         "asked": plan.asked,
         "outputs": [paths[kind].name for kind in kinds],

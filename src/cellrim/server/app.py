@@ -27,6 +27,7 @@ from cellrim.server.parts import Parts
 from cellrim.server.problems import ApiError, Kind, Problem, answer
 from cellrim.server.runner import Runner
 from cellrim.server.settings import Settings
+from cellrim.server.space import Folder, Space
 from cellrim.server.store import Store
 from cellrim.server.work import Work
 
@@ -55,14 +56,17 @@ def create_app(settings: Settings) -> FastAPI:
 
     Its ``state`` has ``settings``, ``models`` (:class:`~cellrim.server.models.Models`), ``work``
     (:class:`~cellrim.server.work.Work`, through which all segmentation goes), ``metrics``,
-    ``check_space`` (raises ``disk-full``), and while it runs ``store`` and ``runner``.
+    ``free_bytes`` (of the disk), ``check_space`` (raises ``disk-full``), and while it runs
+    ``store``, ``space`` (:class:`~cellrim.server.space.Space`), ``workspace`` and ``runner``.
 
     Raises
     ------
     ModelError
-        If a model folder is none, or the default model is not there.
+        If a model folder is none, the default model is not there, or the device does not work.
     UsageError
-        If the memory is not enough for one image.
+        If the memory is not enough for one image, or there is no such device.
+    MissingExtraError
+        If OpenVINO is asked for and not installed.
     """
     app = FastAPI(
         title="cellrim",
@@ -75,7 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
     state = app.state
     state.settings = settings
     state.metrics = Metrics()
-    state.models = Models(settings.model_folders, threads=settings.threads)
+    state.models = Models(settings.model_folders, threads=settings.threads, device=settings.device)
     state.models.get(settings.model)
     state.work = Work(
         workers=settings.workers,
@@ -83,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_pixels=pixels_at_once(settings),
         max_seconds=settings.max_seconds,
     )
+    state.free_bytes = lambda: _free_bytes(settings.data)
     state.check_space = lambda: _check_space(settings)
     _add_errors(app)
     app.include_router(info.router)
@@ -100,7 +105,10 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.store = Store(state.settings.data)
-    parts = Parts(state.settings, state.models, state.work, state.store, state.metrics)
+    state.space = Space(state.settings.quota_bytes)
+    state.space.add("jobs", state.store)
+    state.space.add("passing", Folder(state.store.incoming().parent))
+    parts = Parts(state.settings, state.models, state.work, state.store, state.space, state.metrics)
     state.workspace = workspace.Workspace(parts)  # first: jobs may ask for models trained in it
     state.runner = Runner(parts)
     _add_gauges(state)
@@ -121,7 +129,8 @@ def _add_gauges(state: Any) -> None:
     gauge("running_pixels", "Pixels that are worked on.", lambda: state.work.pixels)
     gauge("open_jobs", "Jobs that are not finished.", lambda: state.store.open_jobs())
     gauge("job_bytes", "Bytes of all jobs on the disk.", lambda: state.store.used_bytes())
-    gauge("free_bytes", "Bytes free on the disk.", lambda: _free_bytes(state.settings.data))
+    gauge("used_bytes", "Bytes of all files together.", lambda: state.space.used_bytes())
+    gauge("free_bytes", "Bytes free on the disk.", state.free_bytes)
 
 
 def _free_bytes(folder: Path) -> int:

@@ -116,10 +116,13 @@ FORMS: dict[str, Form] = {
         _nameless(Result.save_cells),
     ),
     "label-tiff": Form(
-        "image/tiff", "_labels.tif", "one number per cell", _nameless(Result.save_labels)
+        "image/tiff", "_labels.tif", "labels: one number per cell", _nameless(Result.save_labels)
     ),
     "label-png": Form(
-        "image/png", "_labels.png", "one number per cell, 16 bits", _nameless(_write_label_png)
+        "image/png",
+        "_labels.png",
+        "labels: one number per cell, 16 bits",
+        _nameless(_write_label_png),
     ),
     "overlay": Form(
         "image/png",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from cellrim._version import __version__
 from cellrim.models.card import ModelCard
@@ -33,7 +33,29 @@ class Model(BaseModel):
 class ModelList(BaseModel):
     """All models."""
 
+    device: Annotated[
+        str | None, Field(description="Where the networks run.", examples=["cpu", "cuda:0"])
+    ]
     models: list[Model]
+
+
+class Used(BaseModel):
+    """Bytes of each kind of files, those that what is in work will have included."""
+
+    jobs: int
+    images: Annotated[int, Field(description="Images in the page.")]
+    corrected: Annotated[int, Field(description="Corrected images to learn from.")]
+    models: Annotated[int, Field(description="Trained models, and a training that runs.")]
+    passing: Annotated[int, Field(description="Uploads and answers on their way.")]
+
+
+class SpaceUsed(BaseModel):
+    """How much of its space on the disk the server has used."""
+
+    quota_bytes: int
+    used_bytes: int
+    free_bytes: Annotated[int, Field(description="Of the whole disk, whoever uses it.")]
+    used: Used
 
 
 class Health(BaseModel):
@@ -49,7 +71,21 @@ def models(request: Request) -> ModelList:
     state = request.app.state
     cards = state.models.cards()
     return ModelList(
-        models=[_shown(name, card, state.settings.model) for name, card in cards.items()]
+        device=state.models.device,
+        models=[_shown(name, card, state.settings.model) for name, card in cards.items()],
+    )
+
+
+@router.get("/v1/space", summary="See the space that is used", responses=documented())
+def space(request: Request) -> SpaceUsed:
+    """Tell how much of the quota is used, and by what."""
+    state = request.app.state
+    used = state.space.usage()
+    return SpaceUsed(
+        quota_bytes=state.space.quota,
+        used_bytes=sum(used.values()),
+        free_bytes=state.free_bytes(),
+        used=Used(**used),
     )
 
 

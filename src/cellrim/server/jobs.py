@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from cellrim.server.options import ManyImages
 from cellrim.server.problems import ApiError, documented
 from cellrim.server.segment import multipart
 from cellrim.server.store import FileRow, JobRow, JobState, Store
-from cellrim.server.uploads import Limits, disk_problem, receive
+from cellrim.server.uploads import Limits, Upload, disk_problem, receive
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -56,6 +57,7 @@ class File(BaseModel):
     state: Literal["waiting", "ok", "failed", "cancelled"]
     cells: int | None
     diameter: Annotated[float | None, Field(description="Used cell diameter in pixels.")]
+    device: Annotated[str | None, Field(description="Where the network ran.")]
     seconds: float | None
     error: Annotated[str | None, Field(description="Why it failed.")]
 
@@ -102,7 +104,7 @@ class JobList(BaseModel):
     "",
     status_code=202,
     summary="Segment many images",
-    responses=documented("too-large", "wrong-input", "busy", "disk-full")
+    responses=documented("too-large", "wrong-input", "busy", "disk-full", "over-quota")
     | {202: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}}},
     openapi_extra=multipart(FIELD, many=True),
 )
@@ -120,13 +122,15 @@ async def create(
     limits = Limits(
         settings.max_files, settings.max_upload_bytes, settings.max_job_bytes, field=FIELD
     )
-    uploads = await receive(request, store.incoming(), limits=limits)
+    uploads = await receive(request, store.incoming(), limits=limits, space=state.space)
+    given = options.model_dump_json(exclude_none=True)
     try:
-        await asyncio.to_thread(_make_room, request, sum(upload.size for upload in uploads))
-        given = options.model_dump_json(exclude_none=True)
-        job = await asyncio.to_thread(store.add, uploads, given)
-    except OSError as error:
-        raise disk_problem(error) from error
+        job = await asyncio.to_thread(_keep, state, uploads, given)
+    except BaseException as error:
+        await asyncio.to_thread(shutil.rmtree, uploads[0].path.parent, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise disk_problem(error) from error
+        raise
     state.runner.wake()
     response.headers["Location"] = f"/v1/jobs/{job}"
     return _shown(_found(store, job))
@@ -214,23 +218,11 @@ def results(
     return StreamingResponse(_zipped(store, row), media_type="application/zip", headers=headers)
 
 
-def _make_room(request: Request, size: int) -> None:
-    """Remove old jobs until a new one fits.
-
-    Raises
-    ------
-    ApiError
-        ``disk-full`` if it does not fit beside what is not finished.
-    """
-    state = request.app.state
-    state.runner.sweep(room_for=size)
-    if state.store.used_bytes() + size > state.settings.quota_bytes:
-        raise ApiError(
-            "disk-full",
-            f"Expected at most {state.settings.quota_bytes} bytes in all jobs: wait until other "
-            "jobs are finished, or remove some.",
-            retry_after=60,
-        )
+def _keep(state: Any, uploads: Sequence[Upload], options: str) -> str:
+    """Make a job of uploads, which are on the disk already; old ones go for it."""
+    with state.space.reserve():
+        job: str = state.store.add(uploads, options)
+    return job
 
 
 def _found(store: Store, job: str) -> JobRow:
@@ -266,6 +258,7 @@ def _shown_file(row: FileRow) -> File:
         state=row.state,
         cells=row.cells,
         diameter=row.diameter,
+        device=row.device,
         seconds=row.seconds,
         error=row.error,
     )

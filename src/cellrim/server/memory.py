@@ -29,18 +29,21 @@ def pixels_at_once(settings: Settings) -> int:
     UsageError
         If the memory is not enough for one image.
     """
-    fixed = _fixed(settings)
-    # An image whose scale is estimated may be enlarged this far.
-    most_of_one = max(settings.max_pixels, MOST_ENLARGED_PIXELS)
-    fit = (settings.max_memory_bytes - fixed) // PIXEL_BYTES
-    if fit < most_of_one:
-        least = fixed + most_of_one * PIXEL_BYTES
+    least = least_bytes(settings)
+    if settings.max_memory_bytes < least:
         raise UsageError(
             f"Expected at least {least / GB:.1f} GB of memory for {settings.workers} worker(s) and "
             f"images of {settings.max_pixels / MB:g} megapixels, but got "
             f"{settings.max_memory_bytes / GB:g} GB: allow more, fewer workers or smaller images."
         )
-    return fit
+    return (settings.max_memory_bytes - _fixed(settings)) // PIXEL_BYTES
+
+
+def least_bytes(settings: Settings) -> int:
+    """Return the least memory with which a server of these settings can do one image."""
+    # An image whose scale is estimated may be enlarged this far.
+    most_of_one = max(settings.max_pixels, MOST_ENLARGED_PIXELS)
+    return _fixed(settings) + most_of_one * PIXEL_BYTES
 
 
 def _fixed(settings: Settings) -> int:

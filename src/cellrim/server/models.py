@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cellrim.errors import ModelError
 from cellrim.models.card import ModelCard
+from cellrim.models.devices import AUTO
 from cellrim.models.registry import embedded_models, find_model
 from cellrim.prediction.loading import load_model
 from cellrim.prediction.segmenter import Segmenter
@@ -26,10 +27,17 @@ class Models:
         is there twice means the later folder.
     threads
         Threads of each network.
+    device
+        Where they are to run, as for :func:`~cellrim.prediction.loading.load_model`.
     """
 
-    def __init__(self, folders: tuple[Path, ...] = (), *, threads: int = 1) -> None:
+    def __init__(
+        self, folders: tuple[Path, ...] = (), *, threads: int = 1, device: str = AUTO
+    ) -> None:
         self._threads = threads
+        self._asked = device
+        self.device: str | None = None
+        """Where the network runs that was loaded last."""
         self._lock = threading.Lock()
         self._folders: dict[str, Path] = dict(embedded_models())
         self._loaded: OrderedDict[str, Segmenter] = OrderedDict()
@@ -49,6 +57,12 @@ class Models:
             self._folders[card.name] = folder
             self._loaded.pop(card.name, None)
         return card
+
+    def remove(self, name: str) -> None:
+        """Offer a model no longer; nothing happens if there is none of this name."""
+        with self._lock:
+            self._folders.pop(name, None)
+            self._loaded.pop(name, None)
 
     def cards(self) -> dict[str, ModelCard]:
         """Cards of all models, by name."""
@@ -78,12 +92,13 @@ class Models:
         Raises
         ------
         ModelError
-            If there is none of this name, or it is damaged.
+            If there is none of this name, it is damaged, or the device does not work.
         """
         with self._lock:
             folder = self._folder(name)
             if name not in self._loaded:
-                self._loaded[name] = load_model(folder, threads=self._threads)
+                self._loaded[name] = load_model(folder, threads=self._threads, device=self._asked)
+                self.device = self._loaded[name].device
             self._loaded.move_to_end(name)
             while len(self._loaded) > MOST_LOADED:
                 self._loaded.popitem(last=False)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cellrim.core.image import Image
 from cellrim.errors import ImageReadError
-from cellrim.io.extent import read_extent
+from cellrim.io.extent import Extent, read_extent
 from cellrim.io.images import read_image
 from cellrim.prediction.request import Request as Asked
 from cellrim.prediction.result import Result
@@ -25,6 +25,9 @@ from cellrim.server.work import check_stop, stoppable
 _FORM_LIST = "; ".join(f"`{name}`: {form.about}" for name, form in FORMS.items())
 _ONE_OF_FORMS = "|".join(FORMS)
 
+MODEL_NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+"""Names of models, which are never paths."""
+
 
 class Options(BaseModel):
     """How images are segmented."""
@@ -34,7 +37,7 @@ class Options(BaseModel):
     model: Annotated[
         str | None,
         Field(
-            pattern=r"^[a-z0-9][a-z0-9_.-]*$",
+            pattern=MODEL_NAME,
             max_length=100,
             description="A model of GET /v1/models; the server's own choice where left out.",
             examples=["general"],
@@ -113,8 +116,8 @@ class ManyImages(Options):
         return tuple(dict.fromkeys(self.formats.split(",")))
 
 
-def check_extent(path: Path, name: str, *, max_pixels: int) -> int:
-    """Return how many pixels an image has, by its header.
+def check_extent(path: Path, name: str, *, max_pixels: int) -> Extent:
+    """Return how large an image is, by its header.
 
     Parameters
     ----------
@@ -140,7 +143,7 @@ def check_extent(path: Path, name: str, *, max_pixels: int) -> int:
             f"{extent.height} x {extent.width} and {extent.values} values: cut it, or use "
             "cellrim segment on a machine of your own.",
         )
-    return extent.pixels
+    return extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +156,21 @@ class Cost:
         Of the image, by its header.
     network
         Most pixels that the network may see of it, which is what memory follows.
+    values
+        Numbers of the image, all channels.
     """
 
     pixels: int
     network: int
+    values: int
 
     @classmethod
-    def of(cls, pixels: int, diameter: float | None, *, wanted: float) -> Cost:
+    def of(cls, extent: Extent, diameter: float | None, *, wanted: float) -> Cost:
         """Return the cost of an image.
 
         Parameters
         ----------
-        pixels
+        extent
             Of the image.
         diameter
             Of its cells, where given: small cells have the image enlarged. What is estimated never
@@ -174,16 +180,18 @@ class Cost:
 
         Examples
         --------
-        >>> Cost.of(1000, 12.0, wanted=24.0)
-        Cost(pixels=1000, network=4000)
-        >>> Cost.of(1000, 48.0, wanted=24.0)
-        Cost(pixels=1000, network=1000)
+        >>> grey = Extent(height=10, width=100, values=1000)
+        >>> Cost.of(grey, 12.0, wanted=24.0)
+        Cost(pixels=1000, network=4000, values=1000)
+        >>> Cost.of(grey, 48.0, wanted=24.0)
+        Cost(pixels=1000, network=1000, values=1000)
         """
+        pixels = extent.pixels
         if diameter is None:
             most = min(MOST_ENLARGED_PIXELS, int(pixels * LARGEST_SCALE**2))
-            return cls(pixels, max(pixels, most))
+            return cls(pixels, max(pixels, most), extent.values)
         scale = min(LARGEST_SCALE, max(1.0, wanted / diameter))
-        return cls(pixels, math.ceil(pixels * scale * scale))
+        return cls(pixels, math.ceil(pixels * scale * scale), extent.values)
 
     @property
     def megapixels(self) -> float:
@@ -217,9 +225,9 @@ def check_cost(
     ModelError
         If there is no such model.
     """
-    pixels = check_extent(path, name, max_pixels=max_pixels)
+    extent = check_extent(path, name, max_pixels=max_pixels)
     card = models.get(options.model or model).card
-    cost = Cost.of(pixels, options.diameter, wanted=card.network_diameter)
+    cost = Cost.of(extent, options.diameter, wanted=card.network_diameter)
     if options.diameter is not None and cost.network > max_pixels:
         raise ApiError(
             "too-many-pixels",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cellrim.server.metrics import Metrics
 from cellrim.server.models import Models
 from cellrim.server.settings import Settings
+from cellrim.server.space import Space
 from cellrim.server.store import Store
 from cellrim.server.work import Work
 
@@ -19,4 +20,5 @@ class Parts:
     models: Models
     work: Work
     store: Store
+    space: Space
     metrics: Metrics

@@ -25,6 +25,7 @@ Kind = Literal[
     "busy",
     "took-too-long",
     "disk-full",
+    "over-quota",
     "internal",
 ]
 
@@ -44,6 +45,7 @@ _TITLES: dict[Kind, tuple[int, str]] = {
     "busy": (503, "The server is busy"),
     "took-too-long": (504, "The image took too long"),
     "disk-full": (507, "The server's disk is full"),
+    "over-quota": (507, "The space for the server's files is used up"),
     "internal": (500, "The server failed"),
 }
 

@@ -24,6 +24,8 @@ _log = logging.getLogger("cellrim.server")
 
 # An image during which the process died this often is not tried again.
 MAX_ATTEMPTS = 3
+RESULT_BYTES = 4
+"""Of a result of any form, for each pixel of the image; most have far less."""
 _SWEEP_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 _DAY = 86_400
@@ -71,15 +73,12 @@ class Runner:
             if of == job:
                 stop.set()
 
-    def sweep(self, *, room_for: int = 0) -> None:
-        """Clear away finished jobs that are too old or too many bytes; blocks."""
-        settings, store = self._parts.settings, self._parts.store
-        removed = store.sweep(
-            older_than=time.time() - settings.keep_days * _DAY,
-            quota=max(0, settings.quota_bytes - room_for),
-        )
+    def sweep(self) -> None:
+        """Clear away finished jobs that are too old, and what is too much; blocks."""
+        removed = self._parts.store.sweep(seconds=self._parts.settings.keep_days * _DAY)
         if removed:
             _log.info("Removed %d old jobs.", len(removed))
+        self._parts.space.tidy()
 
     async def _work_on(self) -> None:
         while True:
@@ -105,10 +104,11 @@ class Runner:
             self._busy[key] = stop
         outcome = None
         try:
-            outcome = await self._outcome(job, file, stop)
-            if outcome is not None:
-                await asyncio.to_thread(store.finish_file, *key, outcome)
-                self._parts.metrics.image("job", outcome.seconds, failed=bool(outcome.error))
+            async with contextlib.AsyncExitStack() as room:
+                outcome = await self._outcome(job, file, stop, room)
+                if outcome is not None:
+                    await asyncio.to_thread(store.finish_file, *key, outcome)
+                    self._parts.metrics.image("job", outcome.seconds, failed=bool(outcome.error))
         finally:
             del self._busy[key]
             if outcome is None:  # called off, or to be tried again: not the image's fault
@@ -116,8 +116,13 @@ class Runner:
                     store.forget_attempt(*key)
         return True
 
-    async def _outcome(self, job: JobRow, file: FileRow, stop: threading.Event) -> Outcome | None:
-        """Segment one image; None if it has been called off."""
+    async def _outcome(
+        self, job: JobRow, file: FileRow, stop: threading.Event, room: contextlib.AsyncExitStack
+    ) -> Outcome | None:
+        """Segment one image; None if it has been called off.
+
+        The space of its results is reserved until ``room`` is left.
+        """
         if file.attempts > MAX_ATTEMPTS:
             return Outcome(
                 error=f"The server broke off {MAX_ATTEMPTS} times while it worked on this image."
@@ -135,6 +140,8 @@ class Runner:
                 model=parts.settings.model,
                 max_pixels=parts.settings.max_pixels,
             )
+            results = cost.pixels * RESULT_BYTES * len(options.forms())
+            await room.enter_async_context(parts.space.reserve_async(results))
             task = functools.partial(self._segment, job.id, file, path, options)
             return await parts.work.run(task, pixels=cost.network, stop=stop)
         except Stopped:
@@ -166,7 +173,8 @@ class Runner:
             form.write(result, out, file.name)
             size += out.stat().st_size
         seconds = round(time.monotonic() - begun, 3)
-        return Outcome(result.count, round(result.diameter, 3), seconds, size)
+        device = parts.models.get(options.model or parts.settings.model).device
+        return Outcome(result.count, round(result.diameter, 3), device, seconds, size)
 
     async def _sweep_on(self) -> None:
         while True:

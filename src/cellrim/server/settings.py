@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from cellrim.models.backend import default_threads
+from cellrim.models.devices import AUTO
 
 MB = 1_000_000
 GB = 1_000 * MB
@@ -34,6 +35,9 @@ class Settings(BaseModel):
         Images that are segmented at the same time.
     threads
         Threads of the network for each of them.
+    device
+        Where the networks run, as for :func:`~cellrim.models.devices.devices_to_try`, or
+        ``openvino``.
     max_upload_bytes
         Largest image file.
     max_pixels
@@ -52,7 +56,8 @@ class Settings(BaseModel):
     keep_days
         Results of jobs are removed this long after they are finished.
     quota_bytes
-        Most bytes of all jobs together; the oldest finished ones are removed for new ones.
+        Most bytes of all files together: jobs, images of the page, corrected images and trained
+        models. Finished jobs and images of the page go for new ones, the oldest first.
     training_patches
         Longest training on corrected images, in patches; what the command line has where left out.
     max_requests
@@ -73,6 +78,7 @@ class Settings(BaseModel):
     model_folders: tuple[Path, ...] = ()
     workers: PositiveInt = Field(default_factory=lambda: min(2, default_threads()))
     threads: PositiveInt = Field(default_factory=lambda: max(1, default_threads() // 2))
+    device: str = AUTO
     max_upload_bytes: PositiveInt = 200 * MB
     max_pixels: PositiveInt = 36 * MB
     max_memory_bytes: PositiveInt = 12 * GB

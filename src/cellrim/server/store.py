@@ -16,10 +16,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from cellrim.errors import OutputError
+from cellrim.server.space import Old
 from cellrim.server.uploads import Upload
 
 JobState = Literal["queued", "running", "done", "cancelled"]
@@ -44,12 +46,16 @@ CREATE TABLE IF NOT EXISTS files (
     attempts INTEGER NOT NULL DEFAULT 0,
     cells INTEGER,
     diameter REAL,
+    device TEXT,
     seconds REAL,
     error TEXT,
     PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting ON files (job, number) WHERE state = 'waiting';
 """
+
+_LATER = {"device": "TEXT"}
+"""Columns of ``files`` that folders of earlier versions do not have."""
 
 _OPEN = "('queued', 'running')"
 _WAIT_SECONDS = 30
@@ -71,7 +77,7 @@ class FileRow:
         ``waiting``, ``ok``, ``failed`` or ``cancelled``.
     attempts
         How often work on it has begun.
-    cells, diameter, seconds, error
+    cells, diameter, device, seconds, error
         What became of it.
     """
 
@@ -82,6 +88,7 @@ class FileRow:
     attempts: int
     cells: int | None
     diameter: float | None
+    device: str | None
     seconds: float | None
     error: str | None
 
@@ -126,6 +133,7 @@ class Outcome:
 
     cells: int | None = None
     diameter: float | None = None
+    device: str | None = None
     seconds: float | None = None
     size: int = 0
     error: str | None = None
@@ -160,6 +168,7 @@ class Store:
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.execute("PRAGMA foreign_keys = ON")
             self._database.executescript(_SCHEMA)
+            self._add_columns()
         except OSError as error:
             raise OutputError(f"Cannot use {folder}: {error.strerror or error}.") from error
         except sqlite3.Error as error:
@@ -167,6 +176,12 @@ class Store:
                 f"Cannot use {folder} ({error}): does another server use it already?"
             ) from error
         self._remove_leftovers()
+
+    def _add_columns(self) -> None:
+        known = {row[1] for row in self._query("PRAGMA table_info(files)")}
+        for name, kind in _LATER.items():
+            if name not in known:
+                self._database.execute(f"ALTER TABLE files ADD COLUMN {name} {kind}")
 
     def close(self) -> None:
         """Let the folder go."""
@@ -255,12 +270,13 @@ class Store:
         state = "ok" if outcome.error is None else "failed"
         with self._transaction() as database:
             changed = database.execute(
-                "UPDATE files SET state = ?, cells = ?, diameter = ?, seconds = ?, error = ? "
-                "WHERE job = ? AND number = ? AND state = 'waiting'",
+                "UPDATE files SET state = ?, cells = ?, diameter = ?, device = ?, seconds = ?, "
+                "error = ? WHERE job = ? AND number = ? AND state = 'waiting'",
                 (
                     state,
                     outcome.cells,
                     outcome.diameter,
+                    outcome.device,
                     outcome.seconds,
                     outcome.error,
                     job,
@@ -338,35 +354,26 @@ class Store:
             with self._lock:
                 self._held[job] -= 1
 
-    def sweep(self, *, older_than: float, quota: int) -> list[str]:
-        """Remove finished jobs that are too old, then the oldest ones until the rest fits.
+    def removable(self) -> list[Old]:
+        """Return the finished jobs, which may go for something new."""
+        now = time.time()
+        return [
+            Old(job, now - finished, size, partial(self._remove_unheld, job))
+            for job, finished, size in self._query(
+                "SELECT id, finished, bytes FROM jobs WHERE finished IS NOT NULL"
+            )
+        ]
 
-        Parameters
-        ----------
-        older_than
-            Seconds since 1970; jobs finished before are removed.
-        quota
-            Bytes that may remain.
+    def sweep(self, *, seconds: float) -> list[str]:
+        """Remove jobs that have been finished for longer than this; returns their ids."""
+        return [old.key for old in self.removable() if old.idle > seconds and old.remove()]
 
-        Returns
-        -------
-        list of str
-            Ids of what was removed.
-        """
-        removed: list[str] = []
-        used = self.used_bytes()
-        for job, finished, size in self._query(
-            "SELECT id, finished, bytes FROM jobs WHERE finished IS NOT NULL ORDER BY finished"
-        ):
-            if finished >= older_than and used <= quota:
-                break
-            with self._lock:
-                if self._held[job] > 0:
-                    continue
-                self.remove(job)
-            used -= size
-            removed.append(job)
-        return removed
+    def _remove_unheld(self, job: str) -> bool:
+        with self._lock:
+            if self._held[job] > 0:
+                return False
+            self.remove(job)
+        return True
 
     def _begin(self, job: str, number: int) -> tuple[JobRow, FileRow] | None:
         with self._transaction() as database:
@@ -407,8 +414,8 @@ class Store:
 
     def _files(self, where: str, values: tuple[Any, ...]) -> list[FileRow]:
         rows = self._query(
-            "SELECT number, name, bytes, state, attempts, cells, diameter, seconds, error "
-            f"FROM files {where}",
+            "SELECT number, name, bytes, state, attempts, cells, diameter, device, seconds, "
+            f"error FROM files {where}",
             values,
         )
         return [FileRow(*row) for row in rows]

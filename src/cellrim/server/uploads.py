@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,6 +19,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from cellrim.server.problems import ApiError
+from cellrim.server.space import Space
 
 _LONGEST_NAME = 255
 
@@ -51,25 +53,38 @@ class Upload:
     size: int
 
 
-async def receive(request: Request, folder: Path, *, limits: Limits) -> tuple[Upload, ...]:
+async def receive(
+    request: Request, folder: Path, *, limits: Limits, space: Space | None = None
+) -> tuple[Upload, ...]:
     """Write the files of a multipart request into a folder, which is created.
 
     The folder is removed again if anything goes wrong.
+
+    Parameters
+    ----------
+    request, folder, limits
+        What comes, where it goes, and how much it may be.
+    space
+        Where the files are to stay: there must be space for them before they are taken.
 
     Raises
     ------
     ApiError
         ``bad-request`` if it is no multipart request with files in the right field, ``too-large``
-        beyond a limit, ``disk-full``.
+        beyond a limit, ``over-quota``, ``disk-full``.
     """
     parser, parts = _parser(request, folder, limits)
-    _check_length(request, limits)
+    length = _checked_length(request, limits)
+    room: AbstractAsyncContextManager[None] = (
+        nullcontext() if space is None else space.reserve_async(length)
+    )
     try:
-        folder.mkdir(parents=True)
-        async for chunk in request.stream():
-            if chunk:
-                await asyncio.to_thread(parser.write, chunk)
-        return parts.finish()
+        async with room:
+            folder.mkdir(parents=True)
+            async for chunk in request.stream():
+                if chunk:
+                    await asyncio.to_thread(parser.write, chunk)
+            return parts.finish()
     except BaseException as error:
         parts.close()
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -100,12 +115,14 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def _check_length(request: Request, limits: Limits) -> None:
+def _checked_length(request: Request, limits: Limits) -> int:
+    """Return how many bytes are said to come; 0 where nothing is said."""
     declared = request.headers.get("content-length", "")
     # The parts' headers come on top of the files.
     most = min(limits.total_bytes, limits.files * limits.file_bytes) + 10_000 * limits.files
     if declared.isdigit() and int(declared) > most:
         raise ApiError("too-large", f"Expected at most {most} bytes, but got {declared}.")
+    return int(declared) if declared.isdigit() else 0
 
 
 def _parser(request: Request, folder: Path, limits: Limits) -> tuple[MultipartParser, _Parts]:

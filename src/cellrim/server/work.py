@@ -65,6 +65,10 @@ class _Stoppable:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
+    @property
+    def device(self) -> str:
+        return self._backend.device
+
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         check_stop()
         return self._backend.predict(batch)

@@ -10,9 +10,11 @@ import pytest
 import tifffile
 
 from cellrim.core.labels import relabel
+from cellrim.models.registry import find_model
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.server.work import Work
 from cellrim.server.workspace import pictures, trainer
+from cellrim.server.workspace.picture import Picture
 
 BASE = "/v1/workspace"
 
@@ -265,6 +267,108 @@ def test_old_images_go(client, png, monkeypatch):
     assert client.get(f"{BASE}/images/{first['id']}").status_code == 404
 
 
+# --------------------------------------------------------------------------- space
+
+
+def used(client):
+    return client.get("/v1/space").json()["used"]
+
+
+def test_an_image_in_work_counts_as_large_as_it_will_be(client, png, monkeypatch):
+    """What is reserved is at least what is there in the end."""
+    segment, seen = Picture.segment, []
+
+    def note(self, *args):
+        seen.append(used(client)["images"])
+        segment(self, *args)
+
+    monkeypatch.setattr(Picture, "segment", note)
+    upload(client, png)
+    assert 0 < used(client)["images"] <= seen[0]
+
+
+def test_images_that_nobody_works_at_go_for_new_ones(serve, png):
+    client = serve()
+    first, second = (upload(client, png) for _ in range(2))
+    edit(client, second, action="delete", cells=[1])
+    client.get(f"{BASE}/images/{first['id']}")  # looked at last, but nothing of it would be lost
+    before, needed = used(client)["images"], needed_for(client, first)
+    client.app.state.space.quota = before + needed - 1
+    ready(client, client.post(f"{BASE}/images", files={"image": png}).json()["id"])
+    there = [client.get(f"{BASE}/images/{each['id']}").status_code for each in (first, second)]
+    assert there == [404, 200]
+
+
+def needed_for(client, image):
+    """Bytes that another image like this one is counted with while it is segmented."""
+    return client.app.state.workspace.pictures.get(image["id"]).size_when("working")
+
+
+def test_a_refused_image_leaves_nothing(serve, png, tmp_path):
+    client = serve(quota_bytes=len(png))
+    said = client.post(f"{BASE}/images", files={"image": png})
+    assert (said.status_code, said.json()["type"]) == (507, "/problems/over-quota")
+    assert list((tmp_path / "data" / "workspace").glob("*")) == []
+    assert client.post(f"{BASE}/sample").status_code == 507
+
+
+def test_another_diameter_that_needs_too_much_leaves_the_image_as_it_was(client, image):
+    client.app.state.space.quota = used(client)["images"]
+    address = f"{BASE}/images/{image['id']}"
+    assert client.post(f"{address}/segment", params={"diameter": 4}).status_code == 202
+    status = ready(client, image["id"])
+    assert (status["state"], status["count"]) == ("ready", 20)
+    assert "take at most" in status["error"]
+
+
+def test_an_image_that_finds_no_space_fails_with_the_reason(client, image, png):
+    waits = client.app.state.workspace.pictures.get(image["id"]).size_when("waiting")
+    client.app.state.space.quota = used(client)["images"] + waits
+    client.app.state.workspace.pictures.get(image["id"]).edits = 1  # it does not go
+    status = upload(client, png)
+    assert status["state"] == "failed"
+    assert "images in the page" in status["error"]
+    assert used(client)["images"] <= client.app.state.space.quota
+
+
+def test_many_small_images_may_wait(client, image):
+    """They count as what they are, not as what the network may make of each."""
+    picture = client.app.state.workspace.pictures.get(image["id"])
+    assert picture.size_when("waiting") < 50 * 96 * 120
+    assert picture.size_when("working") > picture.size_when("waiting")
+
+
+def test_what_was_collected_is_never_removed_for_something_new(serve, field, png, wait_for):
+    client = serve()
+    job = client.post("/v1/jobs", files=[("images", png)]).json()["id"]
+    wait_for(client, job)
+    status = upload(client, png)
+    client.post(f"{BASE}/learning/images", json={"id": status["id"]})
+    needed = needed_for(client, status)
+    client.delete(f"{BASE}/images/{status['id']}")
+    kept = used(client)["corrected"]
+    assert kept > len(png)
+    client.app.state.space.quota = kept + 100
+    said = client.post(f"{BASE}/images", files={"image": png})
+    assert said.status_code == 507
+    assert "corrected images" in said.json()["detail"]
+    assert "DELETE /v1/workspace/learning/images/ID" in said.json()["detail"]
+    assert len(client.get(f"{BASE}/learning").json()["images"]) == 1
+    # A job that is done goes by itself once that is enough.
+    assert client.get(f"/v1/jobs/{job}").status_code == 200
+    client.app.state.space.quota = kept + needed
+    assert upload(client, png)["state"] == "ready"
+    assert client.get(f"/v1/jobs/{job}").status_code == 404
+
+
+def test_collecting_is_refused_where_there_is_no_space(client, image):
+    client.app.state.space.quota = used(client)["images"]
+    said = client.post(f"{BASE}/learning/images", json={"id": image["id"]})
+    assert said.status_code == 507
+    assert client.get(f"{BASE}/learning").json()["images"] == []
+    assert client.get(f"{BASE}/images/{image['id']}").status_code == 200
+
+
 def test_the_sample(client):
     said = client.post(f"{BASE}/sample")
     status = ready(client, said.json()["id"])
@@ -352,6 +456,49 @@ def test_set_and_model_are_there_after_a_restart(client, serve, trains, collecte
     assert not (folder.parent / "cut-off").exists()
 
 
+def test_a_trained_model_can_be_deleted(client, trains, collected, tmp_path):
+    trains(_TRAINS)
+    client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    (model,) = finished(client)["models"]
+    assert model["name"] == "tiny-fit-1"
+    assert 0 < model["bytes"] == used(client)["models"]
+    assert client.delete(f"{BASE}/learning/models/tiny").status_code == 409  # the server's own
+    assert client.delete(f"{BASE}/learning/models/general").status_code == 404
+    assert client.delete(f"{BASE}/learning/models/..%2ftiny-fit-1").status_code in (404, 405)
+    state = client.delete(f"{BASE}/learning/models/tiny-fit-1").json()
+    assert state["models"] == []
+    assert used(client)["models"] == 0
+    names = [each["name"] for each in client.get("/v1/models").json()["models"]]
+    assert "tiny-fit-1" not in names
+    assert client.delete(f"{BASE}/learning/models/tiny-fit-1").status_code == 404
+
+
+def test_a_model_that_a_training_needs_stays(client, trains, collected):
+    trains(_TRAINS)
+    client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    finished(client)
+    trains("import time; time.sleep(600)")
+    client.post(f"{BASE}/learning/training", json={"model": "tiny-fit-1"})
+    said = client.delete(f"{BASE}/learning/models/tiny-fit-1")
+    assert (said.status_code, said.json()["type"]) == (409, "/problems/conflict")
+    client.delete(f"{BASE}/learning/training")
+    finished(client)
+    assert client.delete(f"{BASE}/learning/models/tiny-fit-1").status_code == 200
+
+
+def test_a_training_has_its_space_before_it_begins(client, trains, collected):
+    trains("import time; time.sleep(600)")
+    client.app.state.space.quota = sum(used(client).values()) + 100
+    said = client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    assert (said.status_code, said.json()["type"]) == (507, "/problems/over-quota")
+    client.app.state.space.quota = 10**9
+    client.post(f"{BASE}/learning/training", json={"model": "tiny"})
+    workspace = client.app.state.workspace
+    base = find_model(workspace.models.folder("tiny"))
+    assert used(client)["models"] == trainer.training_bytes(workspace.corrected, base)
+    client.delete(f"{BASE}/learning/training")
+
+
 def test_an_image_that_came_twice_is_in_the_set_once(client, png):
     for cells in ([1], [1, 2]):
         status = upload(client, png)
@@ -410,7 +557,6 @@ def test_the_command_is_one_that_the_command_line_takes():
     from typer.testing import CliRunner
 
     from cellrim.cli.main import app
-    from cellrim.models.registry import find_model
 
     command = trainer.train_command(Path("data"), Path("run"), find_model("general"), 10)
     options = [part for part in command if part.startswith("--")]

@@ -18,6 +18,8 @@ SUMMARY_KEYS = ("exits", "sinks", "sink_pieces", "edges", "edge_pieces", "sums")
 
 CERTAINTY = "certainty"
 """Field of a block: how sure the network is of it."""
+DEVICE = "device"
+"""What a block calls the device on which the network saw it."""
 
 
 def join(store: Store, plan: LargePlan, count: int, options: DecodeOptions) -> Joined:
@@ -64,3 +66,14 @@ def certainty_of_blocks(store: Store, count: int) -> float:
     """
     sums = (store.read(block_name(n), CERTAINTY)[0].tolist() for n in range(count))
     return joined_certainty((total, pixels) for total, pixels in sums)
+
+
+def devices_of(store: Store, count: int) -> tuple[str, ...]:
+    """Name the devices on which the network saw the first ``count`` blocks, sorted.
+
+    Raises
+    ------
+    OutputError
+        If a block cannot be read.
+    """
+    return tuple(sorted({str(store.read(block_name(n), DEVICE)[0]) for n in range(count)}))

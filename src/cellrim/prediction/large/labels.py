@@ -29,6 +29,7 @@ def finish(
     *,
     card: ModelCard,
     certainty: float,
+    devices: tuple[str, ...],
     report: Report,
 ) -> LargeResult:
     """Give numbers to the cells that have pixels, and make the pyramid.
@@ -45,6 +46,8 @@ def finish(
         The model's, which calibrates the confidence.
     certainty
         How sure the network is of the whole image.
+    devices
+        Where the network ran.
     report
         Told of each square of the pyramid.
 
@@ -89,6 +92,7 @@ def finish(
         diameter=plan.diameter,
         image=image,
         asked=plan.asked,
+        devices=devices,
     )
 
 

@@ -51,6 +51,8 @@ class LargeResult:
         Identifies the image and all that was asked for.
     certainty
         How sure the network is of all that could be cells, 0..1; NaN where nothing could.
+    devices
+        Where the network ran, sorted; several where workers differ.
     """
 
     levels: tuple[Level, ...] = field(repr=False)
@@ -61,6 +63,7 @@ class LargeResult:
     image: RegionImage = field(repr=False)
     asked: str
     certainty: float = math.nan
+    devices: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:

@@ -11,7 +11,7 @@ from cellrim.core.channels import Channel
 from cellrim.io.region_readers import RegionImage
 from cellrim.io.regions import open_regions
 from cellrim.models.card import ModelCard
-from cellrim.prediction.large.joining import certainty_of_blocks, join
+from cellrim.prediction.large.joining import certainty_of_blocks, devices_of, join
 from cellrim.prediction.large.labels import finish
 from cellrim.prediction.large.plan import LargePlan, asked_hash, make_plan
 from cellrim.prediction.large.progress import Progress, Report, say_nothing
@@ -102,8 +102,10 @@ def _segmented(
     places = [] if plan.constant else squares(plan.shape)
     name, work = partial(square_name, 0), partial(do_square, context)
     _work(store, team, "Labels", work, places, name=name, report=say)
-    sure = certainty_of_blocks(store, len(numbers))
-    return finish(store, plan, joined, image, card=card, certainty=sure, report=say)
+    sure, devices = certainty_of_blocks(store, len(numbers)), devices_of(store, len(numbers))
+    return finish(
+        store, plan, joined, image, card=card, certainty=sure, devices=devices, report=say
+    )
 
 
 def _work(

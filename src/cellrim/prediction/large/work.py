@@ -20,7 +20,7 @@ from cellrim.errors import OutputError
 from cellrim.io.regions import open_regions
 from cellrim.prediction.certainty import certainty_sums
 from cellrim.prediction.large import squares as grid
-from cellrim.prediction.large.joining import CERTAINTY, JOINED, SUMMARY_KEYS
+from cellrim.prediction.large.joining import CERTAINTY, DEVICE, JOINED, SUMMARY_KEYS
 from cellrim.prediction.large.squares import At
 from cellrim.prediction.large.store import Store, block_name, square_name
 from cellrim.prediction.normalised import NormalisedImage
@@ -104,6 +104,7 @@ class Engine:
             probability = 1 / (1 + np.exp(-maps[0, core[0], core[1]]))
             arrays["probability"] = np.rint(probability * _PROBABILITY_STEPS).astype(np.uint16)
         arrays[CERTAINTY] = np.array(certainty_sums(maps[:, core[0], core[1]]))
+        arrays[DEVICE] = np.array(self.segmenter.device)
         self.store.write(block_name(number), pieces=pieces, **arrays)
 
     def square(self, at: At) -> None:

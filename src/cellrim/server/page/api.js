@@ -50,7 +50,8 @@ function query(values) {
   return known.length ? `?${new URLSearchParams(known)}` : "";
 }
 
-export const models = async () => (await json("v1/models")).models;
+export const models = () => json("v1/models");
+export const space = () => json("v1/space");
 export const forms = () => json(`${BASE}/forms`);
 export const status = (id) => json(`${BASE}/images/${id}`);
 export const remove = (id) => ask(`${BASE}/images/${id}`, { method: "DELETE" });
@@ -63,6 +64,7 @@ export const edit = (id, what) => send("POST", `${BASE}/images/${id}/edits`, wha
 export const learning = () => json(`${BASE}/learning`);
 export const addToSet = (id) => send("POST", `${BASE}/learning/images`, { id });
 export const takeFromSet = (id) => json(`${BASE}/learning/images/${id}`, { method: "DELETE" });
+export const removeModel = (name) => json(`${BASE}/learning/models/${name}`, { method: "DELETE" });
 export const train = (model, minutes) => send("POST", `${BASE}/learning/training`, { model, minutes });
 export const stopTraining = () => json(`${BASE}/learning/training`, { method: "DELETE" });
 export const viewAddress = (id, values = {}) => `${BASE}/images/${id}/view${query(values)}`;

@@ -4,11 +4,14 @@ import * as api from "./api.js";
 import { CellsPanel } from "./cells.js";
 import { $, capital, debounce, duration, h, hide, keepFocus, number, plural, save, say } from "./dom.js";
 import { LearnPanel } from "./learn.js";
+import { SpaceNote } from "./space.js";
 import { Viewer } from "./viewer.js";
 
 const POLL = 400; // milliseconds
 const AT_ONCE = 3; // uploads
+const SETTLED = 400; // milliseconds after the last step of a slider
 const DIAMETERS = [4, 400]; // ends of the slider, pixels, on a logarithmic scale
+const LATER = [0, 507]; // no answer, no space: the same file may be taken another time
 const KEPT = "cellrim images"; // in the tab's own memory, so that a reload finds them again
 
 const KEYS = [
@@ -24,7 +27,7 @@ const HINTS = {
   delete: "Click a cell to delete it.",
   split: "Draw a line across a cell.",
   merge: "Draw a line through the cells to join.",
-  redraw: "Draw around a cell: it gets the new outline.",
+  redraw: "Draw the new outline of a cell over it.",
   draw: "Draw around a cell that is missing.",
 };
 
@@ -40,8 +43,9 @@ const viewer = new Viewer($("stage"), {
   gesture: gestured,
   zoomed: (scale) => ($("zoom").textContent = `${number(Math.round(scale * 100))} %`),
 });
-const cells = new CellsPanel({ onSelect: pick });
-const learn = new LearnPanel({ current: () => current?.status ?? null, onModel: newModel });
+const cells = new CellsPanel({ onSelect: pick, onHover: (id) => viewer.setHovered(id) });
+const space = new SpaceNote();
+const learn = new LearnPanel({ current: () => current?.status ?? null, onModel: newModel, onChange: learned });
 
 // -------------------------------------------------------------------- images
 
@@ -60,7 +64,7 @@ function addFiles(files) {
 function sendNext() {
   const all = [...images.values()];
   const sending = all.filter((image) => image.sending).length;
-  for (const image of all.filter((each) => each.file && !each.sending).slice(0, AT_ONCE - sending)) {
+  for (const image of all.filter((each) => each.file && !each.sending && !each.error).slice(0, AT_ONCE - sending)) {
     sendImage(image);
   }
 }
@@ -77,12 +81,21 @@ async function sendImage(image) {
   } catch (error) {
     if (error.status === 503) return setTimeout(() => ((image.sending = false), sendNext()), 3000);
     image.error = error.message;
+    image.again = LATER.includes(error.status);
     paintImage(image);
     if (image === current) show(image);
   }
-  image.file = null;
+  if (!image.again) image.file = null;
   image.sending = false;
   remember();
+  sendNext();
+}
+
+function sendAgain() {
+  current.error = null;
+  current.again = false;
+  current.sent = 0;
+  show(current);
   sendNext();
 }
 
@@ -131,10 +144,13 @@ function took(image, status) {
   if (status.state === "failed") image.error = status.error;
   if (status.state === "ready" && before && before.state !== "ready" && status.error) say(status.error, "error");
   paintImage(image);
-  if (status.state === "waiting" || status.state === "working") follow(image);
+  const busy = isBusy(status);
+  if (busy) follow(image);
+  if (busy !== isBusy(before)) space.soon();
   if (image === current) {
     const finished = status.state === "ready" && before?.state !== "ready";
     if (finished) load(image, { fit: viewer.width === 0 });
+    else if (busy) preview(image);
     paintBusy();
     paintTools();
     if (learn.state) learn.draw(learn.state);
@@ -142,6 +158,8 @@ function took(image, status) {
   paintNow();
   if (!$("overview").hidden) paintOverview();
 }
+
+const isBusy = (status) => status?.state === "waiting" || status?.state === "working";
 
 function follow(image) {
   clearTimeout(image.timer);
@@ -179,8 +197,11 @@ function describe(image) {
   const { status } = image;
   if (image.error) return image.error;
   if (!status) return image.sent > 0 && image.sent < 1 ? "sending" : image.sent >= 1 ? "arriving" : "waits to be sent";
-  if (status.state === "waiting") return status.waiting > 1 ? `waits, ${status.waiting} in the queue` : "waits";
-  if (status.state === "working") return `segmenting, about ${duration(Math.max(1, status.expected_seconds - status.seconds))}`;
+  if (status.state === "waiting") return status.waiting > 1 ? `waits, ${status.waiting} in the queue` : "waits its turn";
+  if (status.state === "working") {
+    const left = status.expected_seconds - status.seconds;
+    return left >= 1 ? `about ${duration(left)} to go` : `${duration(status.seconds)} so far`;
+  }
   return `${plural(status.count, "cell")}${status.edits ? `, ${plural(status.edits, "edit")}` : ""}`;
 }
 
@@ -194,7 +215,7 @@ function progressOf(image) {
 
 function paintImage(image) {
   const { row } = image;
-  row.what.textContent = describe(image);
+  row.what.textContent = row.what.title = describe(image);
   row.what.classList.toggle("bad", Boolean(image.error));
   const progress = progressOf(image);
   row.bar.hidden = progress === null;
@@ -216,7 +237,7 @@ async function removeImage(image) {
   images.delete(image.key);
   clearTimeout(image.timer);
   image.row.item.remove();
-  if (image.id) api.remove(image.id).catch(() => {});
+  if (image.id) api.remove(image.id).then(space.soon, () => {});
   remember();
   if (image === current) show([...images.values()][0] ?? null);
   else paintNow();
@@ -233,13 +254,31 @@ function show(image) {
   closeOverview();
   select([]);
   viewer.clear();
-  cells.clear(image ? "" : "no image yet");
+  cells.clear(image ? "no cells yet" : "no image yet");
   $("empty").hidden = image !== null;
   if (image?.status?.state === "ready") load(image, { fit: true });
+  else if (image) preview(image);
   paintBusy();
   paintTools();
   paintNow();
   if (learn.state) learn.draw(learn.state);
+}
+
+// Show an image that has been read while its cells are being found.
+async function preview(image) {
+  if (viewer.width || image.previewing || !image.status?.width || image.error) return;
+  image.previewing = true;
+  try {
+    const { width, height, light } = image.status;
+    const bitmap = await api.view(image.id, {});
+    if (image === current && !viewer.width && isBusy(image.status)) {
+      await viewer.setImage(bitmap, width, height, { light, diameter: 0, fit: true });
+    }
+  } catch {
+    // the image says itself what is wrong with it
+  } finally {
+    image.previewing = false;
+  }
 }
 
 async function load(image, { fit }) {
@@ -369,8 +408,9 @@ function gestured(tool, path, done) {
   }
   if (points.length < 3) return say("Draw around the whole cell.");
   if (tool === "draw") return correct({ action: "draw", polygon: points });
-  const cell = selected.length === 1 ? selected[0] : cellInside(path);
-  if (!cell) return say("Select the cell to redraw first, or draw around it.");
+  const around = cellsInside(path);
+  const cell = around.includes(selected[0]) ? selected[0] : around[0];
+  if (!cell) return say("Draw the new outline over the cell that it is of.");
   return correct({ action: "draw", polygon: points, cell });
 }
 
@@ -385,12 +425,12 @@ function thinned(path) {
   return kept.map(([x, y]) => [Math.round(x * 100) / 100, Math.round(y * 100) / 100]);
 }
 
-// The cell that a closed path goes around: the one on most chords through it.
-function cellInside(path) {
+// The cells that a closed path goes around, those first that are on most chords through it.
+function cellsInside(path) {
   const half = Math.floor(path.length / 2);
   const chords = [];
   for (let i = 0; i < half; i += Math.max(1, Math.floor(half / 12))) chords.push(path[i], path[i + half]);
-  return viewer.cellsBelow(chords)[0] ?? 0;
+  return viewer.cellsBelow(chords);
 }
 
 function correct(what) {
@@ -457,8 +497,17 @@ function paintTools() {
   $("download").disabled = !ready;
   for (const button of $("tools").querySelectorAll("[data-tool]")) button.disabled = !ready;
   $("hint").textContent = !ready ? "" : selected.length > 1 ? `${selected.length} cells selected: Del deletes, M merges.` : HINTS[viewer.tool];
-  $("finding").disabled = !ready;
-  $("seeing").disabled = !ready;
+  enable($("finding"), ready);
+  enable($("seeing"), ready);
+}
+
+// A control that is disabled loses the keyboard: it gets it back.
+function enable(controls, ready) {
+  if (!ready && controls.contains(document.activeElement)) controls.had = document.activeElement;
+  controls.disabled = !ready;
+  if (!ready || !controls.had) return;
+  if (document.activeElement === document.body) controls.had.focus();
+  controls.had = null;
 }
 
 function paintBusy() {
@@ -468,6 +517,7 @@ function paintBusy() {
   if (!busy) return;
   $("busy-text").textContent = failed ?? `${current.name}: ${current.loading ? "loading" : describe(current)}`;
   $("busy-text").classList.toggle("bad", Boolean(failed));
+  $("busy-again").hidden = !current.again;
   $("busy-bar").hidden = Boolean(failed);
   $("busy-bar").value = progressOf(current) ?? 1;
 }
@@ -519,12 +569,18 @@ const fromSlider = (value) => DIAMETERS[0] * (DIAMETERS[1] / DIAMETERS[0]) ** va
 function asked() {
   const seen = $("seen").value;
   return {
-    model: $("model").value,
+    model: $("model").value || null, // the model of an image may have been deleted since
     diameter: $("automatic").checked ? null : Number(fromSlider(Number($("diameter").value)).toPrecision(3)),
     channels: seen === "" ? (current.status.channels.length > 3 ? "0,1,2" : null) : seen,
     min_confidence: Number($("confidence").value),
   };
 }
+
+// The keyboard moves a slider step by step: wait for the last one.
+const whenSettled = (act) => {
+  const soon = debounce(SETTLED, (image) => image === current && act());
+  return () => soon(current);
+};
 
 async function again(image, options) {
   const lost = image.status.edits;
@@ -571,13 +627,21 @@ async function newModel(name, use) {
   return undefined;
 }
 
+// The set or the trained models are others than before.
+function learned({ models }) {
+  space.soon();
+  if (models) listModels().catch((error) => say(error.message, "error"));
+}
+
 async function listModels() {
   const chosen = $("model").value;
   const base = $("base").value;
-  const list = await api.models();
+  const { models: list, device } = await api.models();
+  $("device").textContent = device ? `Runs on ${device}` : "";
   for (const [id, value] of [["model", chosen], ["base", base]]) {
     $(id).replaceChildren(...list.map((model) => h("option", { value: model.name }, model.name)));
-    $(id).value = value || list.find((model) => model.default).name;
+    const there = list.some((model) => model.name === value);
+    $(id).value = there ? value : list.find((model) => model.default).name;
   }
 }
 
@@ -782,6 +846,7 @@ function wire() {
   on("add", () => $("files").click());
   on("choose", () => $("files").click());
   on("sample", addSample);
+  on("busy-again", sendAgain);
   on("files", () => {
     addFiles($("files").files);
     $("files").value = "";
@@ -809,14 +874,14 @@ function wire() {
     $("automatic").checked = false;
     $("diameter-value").textContent = `${number(Math.round(fromSlider(Number($("diameter").value)) * 10) / 10)} px`;
   }, "input");
-  on("diameter", () => again(current, asked()), "change");
+  on("diameter", whenSettled(() => again(current, asked())), "change");
   on("threshold", paintSliders, "input");
-  on("threshold", () => moveSliders({ threshold: Number($("threshold").value) }), "change");
+  on("threshold", whenSettled(() => moveSliders({ threshold: Number($("threshold").value) })), "change");
   on("confidence", () => {
     paintSliders();
     showConfident();
   }, "input");
-  on("confidence", () => moveSliders({ min_confidence: Number($("confidence").value) }), "change");
+  on("confidence", whenSettled(() => moveSliders({ min_confidence: Number($("confidence").value) })), "change");
   on("for-all", forAll);
   on("channel", () => {
     current.channel = Number($("channel").value);
@@ -870,6 +935,7 @@ async function start() {
   setTool("select");
   paintTools();
   try {
+    space.update();
     await listModels();
     await recall();
   } catch (error) {

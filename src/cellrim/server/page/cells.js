@@ -6,8 +6,9 @@ const ROW = 26; // pixels, as in style.css
 const BARS = 24;
 
 export class CellsPanel {
-  constructor({ onSelect }) {
+  constructor({ onSelect, onHover }) {
     this.onSelect = onSelect;
+    this.onHover = onHover; // the pointer is on the row of a cell; 0 on none
     this.columns = null;
     this.rows = [];
     this.marked = new Set();
@@ -17,16 +18,17 @@ export class CellsPanel {
     this.head = h("div", { class: "head", role: "row" });
     $("table").append(this.head, this.body);
     $("table").addEventListener("scroll", () => this.paint());
+    $("histogram").addEventListener("keydown", (event) => this.barKey(event));
     $("table").addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => this.paint()).observe($("table"));
     $("measure").addEventListener("change", () => {
       this.measure = $("measure").value;
       this.draw();
     });
-    this.clear();
+    this.clear("no image yet");
   }
 
-  clear(note = "") {
+  clear(note) {
     this.columns = null;
     this.rows = [];
     $("panel-cells").classList.add("none");
@@ -124,6 +126,7 @@ export class CellsPanel {
 
   mark(ids, { scroll = false } = {}) {
     this.marked = new Set(ids);
+    this.markBars();
     if (scroll && ids.length === 1 && this.columns) {
       const at = this.rows.findIndex((row) => this.columns.id[row] === ids[0]);
       const box = $("table");
@@ -152,6 +155,8 @@ export class CellsPanel {
           "aria-rowindex": i + 2,
           "aria-selected": this.marked.has(id) ? "true" : "false",
           onclick: (event) => this.onSelect(id, event.shiftKey || event.ctrlKey, true),
+          onpointerenter: () => this.onHover(id),
+          onpointerleave: () => this.onHover(0),
         },
         ...columns.map((c) =>
           h("span", { role: "gridcell" }, c === "id" ? String(row + 1) : this.text(c, row)),
@@ -192,6 +197,7 @@ export class CellsPanel {
     values.forEach((v, i) => {
       if (v !== null) bins[Math.min(BARS - 1, Math.floor((v - low) / width))].push(this.columns.id[i]);
     });
+    this.bins = bins;
     const most = Math.max(...bins.map((bin) => bin.length));
     box.replaceChildren(
       ...bins.map((ids, i) => {
@@ -207,6 +213,25 @@ export class CellsPanel {
       }),
       h("div", { class: "ends", "aria-hidden": "true" }, h("span", {}, number(low)), h("span", {}, number(high))),
     );
+    return this.markBars();
+  }
+
+  // Left and right go from bar to bar; one of them is in the order of the tab key.
+  barKey(event) {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const bars = [...$("histogram").querySelectorAll("button:enabled")];
+    const next = bars[bars.indexOf(document.activeElement) + by];
+    if (!next) return;
+    for (const bar of bars) bar.tabIndex = bar === next ? 0 : -1;
+    next.focus();
+  }
+
+  // Show in which bars the selected cells are.
+  markBars() {
+    const bars = $("histogram").querySelectorAll("button");
+    bars.forEach((bar, i) => bar.classList.toggle("marked", this.bins[i].some((id) => this.marked.has(id))));
   }
 
   // What the tip beside the pointer says of a cell.

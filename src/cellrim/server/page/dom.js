@@ -29,6 +29,13 @@ export function plural(count, word) {
   return `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 }
 
+export function bytes(size) {
+  for (const [unit, factor] of [["GB", 1e9], ["MB", 1e6]]) {
+    if (size >= factor) return `${Number((size / factor).toPrecision(3)).toLocaleString("en")} ${unit}`;
+  }
+  return `${Math.ceil(size / 1e3)} kB`;
+}
+
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 export function duration(seconds) {
@@ -72,6 +79,15 @@ export function keepFocus(root, redraw) {
   redraw();
   if (!focused || focused.isConnected) return;
   [...root.querySelectorAll("button")].find((button) => name(button) === wanted)?.focus();
+}
+
+// Ask before something is gone for good.
+export function sure(question, action) {
+  $("sure-text").textContent = question;
+  const dialog = $("sure-dialog");
+  dialog.onclose = () => dialog.returnValue === "yes" && action();
+  dialog.returnValue = "";
+  dialog.showModal();
 }
 
 let fading = 0;

@@ -1,7 +1,7 @@
 // The Learn tab: the corrected images, a training on them, and what it brought.
 
 import * as api from "./api.js";
-import { $, duration, h, keepFocus, plural, say } from "./dom.js";
+import { $, bytes, duration, h, keepFocus, plural, say, sure } from "./dom.js";
 
 const EVERY = 1000; // milliseconds between two looks at a training
 
@@ -13,9 +13,10 @@ const STAGES = {
 };
 
 export class LearnPanel {
-  constructor({ current, onModel }) {
+  constructor({ current, onModel, onChange }) {
     this.current = current;
     this.onModel = onModel; // a new model is there; use it
+    this.onChange = onChange; // something was collected, trained or deleted
     this.seen = null;
     $("collect").addEventListener("click", () => this.collect());
     $("train").addEventListener("click", () => this.train());
@@ -59,12 +60,25 @@ export class LearnPanel {
     return this.act(api.train($("base").value, minutes));
   }
 
+  removeImage(image) {
+    const question = `Delete ${image.name} and its corrections from the collected images? This cannot be undone.`;
+    sure(question, () => this.act(api.takeFromSet(image.id)));
+  }
+
+  removeModel(model) {
+    sure(`Delete the model ${model.name}? This cannot be undone.`, () => this.act(api.removeModel(model.name)));
+  }
+
   has(id) {
     return this.state?.images.some((image) => image.id === id) ?? false;
   }
 
   draw(state) {
     const finished = this.isBusy && state.state === "finished";
+    const gone = (this.state?.models ?? []).some((old) => !state.models.some((model) => model.name === old.name));
+    const what = JSON.stringify([state.images, state.models, state.state]);
+    if (what !== this.what) this.onChange({ models: gone });
+    this.what = what;
     keepFocus($("panel-learn"), () => this.paint(state));
     if (finished) this.onModel(state.model, false);
   }
@@ -84,7 +98,23 @@ export class LearnPanel {
           h("span", { class: "note" }, plural(image.cells, "cell")),
           h(
             "button",
-            { class: "quiet", "aria-label": `Take ${image.name} out`, title: "Take out", onclick: () => this.act(api.takeFromSet(image.id)) },
+            { class: "quiet", "aria-label": `Delete ${image.name} from the collected images`, title: "Delete", onclick: () => this.removeImage(image) },
+            "✕",
+          ),
+        ),
+      ),
+    );
+    $("trained").hidden = !state.models.length;
+    $("trained-models").replaceChildren(
+      ...state.models.map((model) =>
+        h(
+          "li",
+          {},
+          h("span", { title: `${model.name}, trained ${new Date(model.created).toLocaleString()}` }, model.name),
+          h("span", { class: "note" }, bytes(model.bytes)),
+          h(
+            "button",
+            { class: "quiet", "aria-label": `Delete the model ${model.name}`, title: "Delete", onclick: () => this.removeModel(model) },
             "✕",
           ),
         ),

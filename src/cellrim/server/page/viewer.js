@@ -38,6 +38,7 @@ export class Viewer {
     this.split = false;
     this.path = null;
     this.pointers = new Map();
+    this.pointed = null; // where the pointer rests
     this.dirty = { base: false, over: false };
     new ResizeObserver(() => this.resized()).observe(root);
     this.listen();
@@ -217,7 +218,14 @@ export class Viewer {
     this.x = Math.min(w - keep, Math.max(keep - this.width * this.scale, this.x));
     this.y = Math.min(h - keep, Math.max(keep - this.height * this.scale, this.y));
     this.events.zoomed(this.scale);
+    if (this.pointed && !this.pointers.size) this.hover();
     this.redraw();
+  }
+
+  // Tell of the cell below the pointer, which rests where it is while the image moves.
+  hover() {
+    const { at, x, y } = this.pointed;
+    this.events.hover(this.cellAt(...this.toImage(at)), x, y);
   }
 
   resized() {
@@ -310,24 +318,30 @@ export class Viewer {
     const lines = new Uint32Array(8).map((_, i) => packed(colours[one ? 0 : i], 255));
     const tints = new Uint32Array(8).map((_, i) => packed(colours[one ? 0 : i], 70));
     const chosen = packed(this.light ? "#000000" : "#ffffff", 255);
+    const inside = packed(this.light ? "#ffffff" : "#000000", 255); // a second line: the cell may be as bright
     const chosenTint = packed(this.light ? "#000000" : "#ffffff", 70);
     const filled = this.style === "filled";
     const wide = this.diameter * this.scale >= WIDE ? 2 : 1;
     const thick = Math.max(1, Math.round(wide * this.ratio));
+    // Whether another cell, or none, is so many pixels away.
+    const atEdge = (x, y, t) => {
+      const k = y * w + x;
+      const id = ids[k];
+      return (
+        (x >= t && ids[k - t] !== id) ||
+        (x + t < w && ids[k + t] !== id) ||
+        (y >= t && ids[k - t * w] !== id) ||
+        (y + t < h && ids[k + t * w] !== id)
+      );
+    };
     pixels.fill(0);
     for (let y = 0; y < h; y++) {
       for (let x = 0, k = y * w; x < w; x++, k++) {
         const id = ids[k];
         if (id === 0) continue;
         const isMarked = marked[id] === 1;
-        const t = isMarked ? thick + 1 : thick;
-        const edge =
-          (x >= t && ids[k - t] !== id) ||
-          (x + t < w && ids[k + t] !== id) ||
-          (y >= t && ids[k - t * w] !== id) ||
-          (y + t < h && ids[k + t * w] !== id);
-        if (edge) pixels[k] = isMarked ? chosen : lines[id & 7];
-        else if (isMarked) pixels[k] = chosenTint;
+        if (!isMarked && atEdge(x, y, thick)) pixels[k] = lines[id & 7];
+        else if (isMarked) pixels[k] = atEdge(x, y, thick + 1) ? chosen : atEdge(x, y, 2 * thick + 1) ? inside : chosenTint;
         else if (filled || id === hovered) pixels[k] = tints[id & 7];
       }
     }
@@ -356,7 +370,10 @@ export class Viewer {
       pane.addEventListener("pointermove", (event) => this.move(event, pane));
       pane.addEventListener("pointerup", (event) => this.up(event, pane));
       pane.addEventListener("pointercancel", (event) => this.cancel(event));
-      pane.addEventListener("pointerleave", () => this.events.hover(0, 0, 0));
+      pane.addEventListener("pointerleave", () => {
+        this.pointed = null;
+        this.events.hover(0, 0, 0);
+      });
       pane.addEventListener("auxclick", (event) => event.preventDefault());
       pane.addEventListener(
         "wheel",
@@ -397,10 +414,8 @@ export class Viewer {
     if (!this.width) return;
     const at = this.place(event, pane);
     const before = this.pointers.get(event.pointerId);
-    if (!before) {
-      this.events.hover(this.cellAt(...this.toImage(at)), event.clientX, event.clientY);
-      return;
-    }
+    this.pointed = { at, x: event.clientX, y: event.clientY };
+    if (!before) return this.hover();
     if (Math.hypot(at[0] - this.start[0], at[1] - this.start[1]) > CLICK_REACH) this.wandered = true;
     if (this.pointers.size === 2) this.pinch(event.pointerId, before, at);
     else if (this.path) {

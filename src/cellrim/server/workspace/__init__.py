@@ -9,7 +9,7 @@ from cellrim.server.workspace.desk import Workspace
 router = APIRouter(
     prefix="/v1/workspace",
     tags=["workspace"],
-    responses=documented("wrong-input", "not-found", "conflict", "busy", "disk-full"),
+    responses=documented("wrong-input", "not-found", "conflict", "busy", "disk-full", "over-quota"),
 )
 for _part in (images, edits, learning):
     router.include_router(_part.router)

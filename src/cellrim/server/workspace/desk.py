@@ -23,11 +23,12 @@ from cellrim.server.parts import Parts
 from cellrim.server.problems import ApiError
 from cellrim.server.segment import as_problem
 from cellrim.server.settings import Settings
+from cellrim.server.space import Folder, bytes_below
 from cellrim.server.work import Stopped, Work, check_stop, stoppable
 from cellrim.server.workspace.corrected import CorrectedSet
-from cellrim.server.workspace.picture import Picture, Settled
+from cellrim.server.workspace.picture import LABEL_BYTES, Picture, Settled
 from cellrim.server.workspace.pictures import Pictures
-from cellrim.server.workspace.trainer import Trainer, train_command
+from cellrim.server.workspace.trainer import Trainer, train_command, training_bytes
 
 _log = logging.getLogger("cellrim.server")
 
@@ -56,6 +57,10 @@ class Workspace:
         self.corrected = CorrectedSet(data / "corrected")
         command = partial(train_command, patches=parts.settings.training_patches)
         self.trainer = Trainer(data / "trainings", command=command)
+        self.space = parts.space
+        self.space.add("images", self.pictures)
+        self.space.add("corrected", Folder(self.corrected.folder))
+        self.space.add("models", self.trainer)
         self.rate = _FIRST_RATE
         self._looks = Work(
             workers=_LOOKS,
@@ -123,6 +128,34 @@ class Workspace:
             raise
         return path
 
+    def take_in(self, folder: Path, name: str, cost: Cost, settled: Settled) -> Picture:
+        """Make a picture of a folder with an upload; others go where there is no space; blocks.
+
+        Raises
+        ------
+        ApiError
+            ``over-quota`` if there is no space even then.
+        """
+        size = bytes_below(folder)
+        picture = Picture(folder.name, name, folder, cost, settled, size)
+        with self.space.reserve(picture.size_when("waiting") - size):
+            self.pictures.add(picture)
+        return picture
+
+    def collect(self, picture: Picture) -> None:
+        """Put a picture into the set as it is corrected now; blocks.
+
+        Raises
+        ------
+        ApiError
+            ``over-quota`` if there is no space, ``wrong-input`` if it shows no cell.
+        """
+        size = picture.upload.stat().st_size + picture.cost.pixels * LABEL_BYTES
+        with self.space.reserve(size, keep=picture.key):
+            self.corrected.add(
+                picture.key, picture.name, upload=picture.upload, result=picture.result()
+            )
+
     def start_segmenting(self, picture: Picture, settled: Settled) -> None:
         """Segment a picture as soon as a worker is free."""
         picture.begin("waiting")
@@ -136,7 +169,7 @@ class Workspace:
 
     async def _segment(self, picture: Picture, settled: Settled) -> None:
         def job() -> None:
-            picture.begin("working")
+            self._begin(picture)
             segmenter = self._stoppable(settled.model)
             if not picture.channels:
                 picture.keep_image(read_upload(picture.upload, picture.name))
@@ -151,6 +184,12 @@ class Workspace:
         if not failed:
             rate = picture.seconds / picture.cost.megapixels
             self.rate += _MEMORY * (rate - self.rate)
+
+    def _begin(self, picture: Picture) -> None:
+        """Note that a picture is worked on, for which there must be space; blocks."""
+        more = max(0, picture.size_when("working") - picture.size)
+        with self.space.reserve(more, keep=picture.key):
+            picture.begin("working")  # from now on it counts as large as it may become
 
     async def _run(self, picture: Picture, job: Callable[[], None]) -> None:
         try:
@@ -174,11 +213,29 @@ class Workspace:
         ModelError
             If there is none of this name.
         ApiError
-            ``conflict`` if one is running, or there are too few images.
+            ``conflict`` if one is running, or there are too few images; ``over-quota``.
         """
         base = await asyncio.to_thread(self._folder_of, model)
-        await asyncio.to_thread(self.trainer.start, self.corrected, base, minutes=minutes)
+        await asyncio.to_thread(self._begin_training, base, minutes)
         self._spawn(self._train())
+
+    def _begin_training(self, base: ModelFolder, minutes: float) -> None:
+        size = training_bytes(self.corrected, base)
+        with self.space.reserve(size):
+            self.trainer.start(self.corrected, base, minutes=minutes, size=size)
+
+    def remove_model(self, name: str) -> None:
+        """Remove a trained model for good; blocks.
+
+        Raises
+        ------
+        ApiError
+            ``not-found`` if none of this name was trained here, ``conflict`` if it is needed.
+        """
+        if name == self.settings.model:
+            raise ApiError("conflict", f"The server was started with {name}: it needs the model.")
+        self.trainer.remove(name)
+        self.models.remove(name)
 
     def _folder_of(self, model: str) -> ModelFolder:
         return find_model(self.models.folder(model))
@@ -205,7 +262,7 @@ class Workspace:
         after = await asyncio.to_thread(self._stoppable, training.model)
         for key, held_back in (await asyncio.to_thread(trainer.held_back)).items():
             extent = await asyncio.to_thread(read_extent, trainer.image_path(key))
-            cost = Cost.of(extent.pixels, None, wanted=before.card.network_diameter)
+            cost = Cost.of(extent, None, wanted=before.card.network_diameter)
             job = partial(trainer.compare, key, (before, after), held_back=held_back)
             await self._parts.work.run(job, pixels=cost.network)
 

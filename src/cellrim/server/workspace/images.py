@@ -69,7 +69,9 @@ async def upload(request: Request, workspace: In, options: Annotated[Options, Qu
     request.app.state.check_space()
     most = workspace.settings.max_upload_bytes
     limits = Limits(files=1, file_bytes=most, total_bytes=most, field=FIELD)
-    (got,) = await receive(request, workspace.pictures.new_folder(), limits=limits)
+    (got,) = await receive(
+        request, workspace.pictures.new_folder(), limits=limits, space=workspace.space
+    )
     return await _take_in(workspace, got.path.parent, got.name, options)
 
 
@@ -91,12 +93,10 @@ async def _take_in(workspace: Workspace, folder: Path, name: str, options: Optio
     try:
         cost = await asyncio.to_thread(_check, workspace, folder / UPLOAD, name, options)
         settled = await asyncio.to_thread(_settled, workspace, options)
+        picture = await asyncio.to_thread(workspace.take_in, folder, name, cost, settled)
     except (ApiError, CellrimError):
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise
-    picture = await asyncio.to_thread(
-        workspace.pictures.add, folder, name, cost=cost, settled=settled
-    )
     workspace.start_segmenting(picture, settled)
     return status_of(workspace, picture)
 
@@ -134,7 +134,7 @@ def forget(key: Key, workspace: In) -> None:
 async def segment_again(key: Key, workspace: In, options: Annotated[Options, Query()]) -> Status:
     """Run the network again, with another model, diameter or channels; the upload is kept."""
     picture = workspace.pictures.get(key)
-    if picture.state in ("waiting", "working"):
+    if picture.is_busy:
         raise ApiError("conflict", f"{picture.name} is being segmented already: wait a little.")
     cost = await asyncio.to_thread(_check, workspace, picture.upload, picture.name, options)
     settled = await asyncio.to_thread(_settled, workspace, options)

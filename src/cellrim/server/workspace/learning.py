@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
+from cellrim.server.options import MODEL_NAME
 from cellrim.server.workspace.comparison import Comparison
-from cellrim.server.workspace.corrected import CorrectedSet
 from cellrim.server.workspace.desk import In, Route
-from cellrim.server.workspace.picture import Picture
 from cellrim.server.workspace.status import Body, Key
 from cellrim.server.workspace.trainer import why_not
 from cellrim.server.workspace.training import Mark, Stage, State
@@ -20,6 +20,16 @@ from cellrim.server.workspace.training import Mark, Stage, State
 router = APIRouter(prefix="/learning", route_class=Route)
 
 MOST_MINUTES = 24 * 60.0
+
+ModelName = Annotated[
+    str,
+    Path(
+        pattern=MODEL_NAME,
+        max_length=100,
+        description="Of a model that was trained here.",
+        examples=["general-fit-1"],
+    ),
+]
 
 
 class InSet(BaseModel):
@@ -30,10 +40,19 @@ class InSet(BaseModel):
     cells: int
 
 
+class TrainedModel(BaseModel):
+    """One model that was trained on this server."""
+
+    name: str
+    bytes: int
+    created: datetime
+
+
 class Learning(BaseModel):
-    """The set, and the latest training on it."""
+    """The set, the models trained on it, and the latest training."""
 
     images: list[InSet]
+    models: list[TrainedModel]
     impossible: Annotated[str | None, Field(description="Why nothing can be trained here.")]
     state: State
     stage: Annotated[Stage, Field(description="Of the state training.")]
@@ -56,9 +75,9 @@ class StartTraining(Body):
     """How long to train, and from which model."""
 
     minutes: Annotated[float, Field(ge=0.1, le=MOST_MINUTES, examples=[10])] = 10.0
-    model: Annotated[
-        str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100, examples=["general"])
-    ] = "general"
+    model: Annotated[str, Field(pattern=MODEL_NAME, max_length=100, examples=["general"])] = (
+        "general"
+    )
 
 
 class AddToSet(Body):
@@ -73,6 +92,10 @@ def learning(workspace: In) -> Learning:
     training = workspace.trainer.training
     return Learning(
         images=[InSet(id=c.key, name=c.name, cells=c.cells) for c in workspace.corrected.all()],
+        models=[
+            TrainedModel(name=m.name, bytes=m.size, created=datetime.fromtimestamp(m.created, UTC))
+            for m in workspace.trainer.trained()
+        ],
         impossible=why_not(),
         state=training.state,
         stage=training.stage,
@@ -94,18 +117,21 @@ def learning(workspace: In) -> Learning:
 async def add_to_set(asked: AddToSet, workspace: In) -> Learning:
     """Put an image into the set as it is corrected now."""
     picture = workspace.pictures.get(asked.id)
-    await workspace.look(picture, partial(_collect, workspace.corrected, picture))
+    await workspace.look(picture, partial(workspace.collect, picture))
     return learning(workspace)
-
-
-def _collect(corrected: CorrectedSet, picture: Picture) -> None:
-    corrected.add(picture.key, picture.name, upload=picture.upload, result=picture.result())
 
 
 @router.delete("/images/{key}", summary="Take an image out of the set")
 def take_from_set(key: Key, workspace: In) -> Learning:
-    """Take an image out of the set."""
+    """Delete an image of the set, with its corrected labels."""
     workspace.corrected.remove(key)
+    return learning(workspace)
+
+
+@router.delete("/models/{name}", summary="Delete a trained model")
+def remove_model(name: ModelName, workspace: In) -> Learning:
+    """Delete a model that was trained on this server, for good."""
+    workspace.remove_model(name)
     return learning(workspace)
 
 

@@ -27,6 +27,7 @@ from cellrim.prediction.result import Result
 from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.server.options import Cost
 from cellrim.server.problems import ApiError
+from cellrim.server.space import bytes_below
 from cellrim.server.workspace.edited import EditedLabels
 from cellrim.server.workspace.editing import Box, Change, replace_all
 
@@ -35,6 +36,8 @@ State = Literal["waiting", "working", "ready", "failed"]
 _LARGEST_VIEW = 8192
 # Mean brightness (0..1) from which on a picture counts as light.
 _LIGHT = 0.6
+LABEL_BYTES, _MAPS_BYTES, _VALUE_BYTES = 4, 16, 4
+"""On the disk, at most: for each pixel of labels and of maps, and each number of the image."""
 UPLOAD = "0"
 """What the file that came is called in a picture's folder."""
 
@@ -83,6 +86,8 @@ class Picture:
         What segmenting it takes.
     settled
         How its labels are made.
+    upload_bytes
+        Of the file as it came.
     """
 
     key: str
@@ -90,6 +95,7 @@ class Picture:
     folder: Path
     cost: Cost
     settled: Settled
+    upload_bytes: int = 0
     state: State = "waiting"
     error: str | None = None
     begun: float = field(default_factory=time.monotonic)
@@ -118,6 +124,34 @@ class Picture:
         """Note that the work is done; after a failure, old labels stay usable if there are any."""
         self.state = "failed" if error and self.edited is None else "ready"
         self.error, self.ended = error, time.monotonic()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it waits to be segmented, or is."""
+        return self.state in ("waiting", "working")
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk; while it waits or is worked on at least what it will have."""
+        there = bytes_below(self.folder)
+        return max(there, self.size_when(self.state)) if self.is_busy else there
+
+    def size_when(self, state: State) -> int:
+        """Bytes that it will have on the disk, but for corrections.
+
+        Parameters
+        ----------
+        state
+            How large the maps become is only known once it is segmented. While it is ``working``
+            they count as large as they may become, before as large as the image.
+        """
+        maps = self.cost.network if state == "working" else self.cost.pixels
+        return (
+            self.upload_bytes
+            + self.cost.values * _VALUE_BYTES
+            + maps * _MAPS_BYTES
+            + self.cost.pixels * LABEL_BYTES
+        )
 
     @property
     def upload(self) -> Path:

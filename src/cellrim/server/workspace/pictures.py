@@ -6,20 +6,20 @@ import secrets
 import shutil
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
-from cellrim.server.options import Cost
 from cellrim.server.problems import ApiError
-from cellrim.server.workspace.picture import Picture, Settled
+from cellrim.server.space import Old, bytes_below
+from cellrim.server.workspace.picture import Picture
 
 MOST_PICTURES = 500
-MOST_BYTES = 8_000_000_000
 KEEP_SECONDS = 12 * 3600.0
 """Pictures that nobody has touched for this long are removed."""
 
 
 class Pictures:
-    """All images in work, bounded in number, bytes and age.
+    """All images in work, bounded in number and age.
 
     Parameters
     ----------
@@ -37,13 +37,11 @@ class Pictures:
         """Name a folder for an upload; its name is the picture's key."""
         return self._folder / secrets.token_hex(16)
 
-    def add(self, folder: Path, name: str, *, cost: Cost, settled: Settled) -> Picture:
-        """Take a folder with an upload in; others go where there is no room."""
-        picture = Picture(folder.name, name, folder, cost, settled)
+    def add(self, picture: Picture) -> None:
+        """Take a picture in; where there are too many, others go."""
         with self._lock:
             self._all[picture.key] = picture
         self.tidy(keep=picture.key)
-        return picture
 
     def get(self, key: str) -> Picture:
         """Return a picture.
@@ -72,19 +70,40 @@ class Pictures:
             shutil.rmtree(picture.folder, ignore_errors=True)
 
     def tidy(self, *, keep: str = "") -> None:
-        """Remove what is too old, and the longest unused where there are too many or too much."""
+        """Remove what is too old, and the longest unused where there are too many."""
         now = time.monotonic()
         with self._lock:
             by_use = sorted(self._all.values(), key=lambda p: p.used)
-        sizes = {p.key: _bytes_below(p.folder) for p in by_use}
-        total, count = sum(sizes.values()), len(by_use)
+        count = len(by_use)
         for picture in by_use:
             old = now - picture.used > KEEP_SECONDS
-            if picture.key == keep or not (old or total > MOST_BYTES or count > MOST_PICTURES):
+            if picture.key == keep or not (old or count > MOST_PICTURES):
                 continue
             self.remove(picture.key)
-            total -= sizes[picture.key]
             count -= 1
+
+    def used_bytes(self) -> int:
+        """Bytes of all pictures, and of uploads that are coming in."""
+        with self._lock:
+            pictures = dict(self._all)
+        passing = (bytes_below(each) for each in self._folders() if each.name not in pictures)
+        return sum(passing) + sum(picture.size for picture in pictures.values())
+
+    def removable(self) -> list[Old]:
+        """Return the pictures that nobody works at: neither the network nor a person."""
+        now = time.monotonic()
+        with self._lock:
+            pictures = [picture for picture in self._all.values() if _may_go(picture)]
+        return [Old(p.key, now - p.used, p.size, partial(self._remove_unless, p)) for p in pictures]
+
+    def _remove_unless(self, picture: Picture) -> bool:
+        if _may_go(picture):
+            self.remove(picture.key)
+            return True
+        return False
+
+    def _folders(self) -> list[Path]:
+        return list(self._folder.iterdir()) if self._folder.is_dir() else []
 
     def close(self) -> None:
         """Let all go."""
@@ -94,8 +113,5 @@ class Pictures:
             self.remove(key)
 
 
-def _bytes_below(folder: Path) -> int:
-    try:
-        return sum(path.stat().st_size for path in folder.iterdir())
-    except OSError:  # removed meanwhile
-        return 0
+def _may_go(picture: Picture) -> bool:
+    return not picture.is_busy and not picture.edits

@@ -14,17 +14,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from cellrim.datasets.registry import open_dataset
 from cellrim.datasets.splits import split
 from cellrim.errors import CellrimError, MissingExtraError
+from cellrim.io.extent import read_extent
 from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
 from cellrim.models.registry import ModelFolder
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.server.problems import ApiError
+from cellrim.server.space import Old, bytes_below
 from cellrim.server.workspace import process
 from cellrim.server.workspace.comparison import compare
 from cellrim.server.workspace.corrected import IMAGES, LABELS, CorrectedSet
@@ -37,6 +40,11 @@ LEAST_IMAGES = 2
 """One to learn from and one to judge by."""
 
 _MODEL = Path("run") / "model"
+# A checkpoint holds the weights several times, with what the optimiser knows of each, and is
+# written anew beside the old one.
+_NETWORKS = 16
+# Packed images: three channels of 16 bits at all sizes, and four maps of 8 bits.
+_PACKED_BYTES = 12
 _SCRAPS = (Path("run") / "packed", Path("run") / "checkpoint.pt")
 _STOP_SECONDS = 20.0
 
@@ -69,6 +77,23 @@ def why_not() -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model that was trained here: its name, its bytes, and when (seconds since 1970)."""
+
+    name: str
+    size: int
+    created: float
+
+
+def training_bytes(corrected: CorrectedSet, base: ModelFolder) -> int:
+    """Bytes that a training may need on the disk: copies of the images, and its state."""
+    images = list((corrected.folder / IMAGES).glob("*"))
+    pixels = sum(read_extent(path).pixels for path in images)
+    network = base.network.stat().st_size
+    return bytes_below(corrected.folder) + pixels * _PACKED_BYTES + network * _NETWORKS
+
+
 class Trainer:
     """Runs one training at a time in a process of its own.
 
@@ -85,6 +110,7 @@ class Trainer:
         self.command = command
         self.training = Training()
         self._process: subprocess.Popen[bytes] | None = None
+        self._expected = 0
         self._lock = threading.Lock()
 
     def tidy(self) -> None:
@@ -99,8 +125,53 @@ class Trainer:
         """Model folders that earlier trainings made."""
         yield from sorted(p.parent for p in self.folder.glob(f"*/{_MODEL.as_posix()}/card.json"))
 
-    def start(self, corrected: CorrectedSet, base: ModelFolder, *, minutes: float) -> None:
+    def trained(self) -> list[Trained]:
+        """Return the models that can be used, the oldest first."""
+        busy = self.training.model if self.training.state == "training" else None
+        folders = [path.parents[1] for path in self.models() if path.parents[1].name != busy]
+        found = [
+            Trained(folder.name, bytes_below(folder), (folder / _MODEL).stat().st_mtime)
+            for folder in folders
+        ]
+        return sorted(found, key=lambda model: model.created)
+
+    def remove(self, name: str) -> None:
+        """Remove a model for good.
+
+        Raises
+        ------
+        ApiError
+            ``not-found`` if there is none of this name, ``conflict`` if a training needs it.
+        """
+        with self._lock:
+            if name not in [model.name for model in self.trained()]:
+                raise ApiError("not-found", f"No model {name} was trained here.")
+            if self.training.is_busy and name in (self.training.base, self.training.model):
+                raise ApiError("conflict", f"The training needs {name}: wait for it, or stop it.")
+            _remove(self.folder / name)
+
+    def used_bytes(self) -> int:
+        """Bytes of all models; of one in training at least those that it will need."""
+        if not self.training.is_busy:
+            return bytes_below(self.folder)
+        own = bytes_below(self.folder / self.training.model)
+        return bytes_below(self.folder) - own + max(own, self._expected)
+
+    def removable(self) -> tuple[Old, ...]:
+        """Return nothing: a model that was trained goes only when somebody says so."""
+        return ()
+
+    def start(
+        self, corrected: CorrectedSet, base: ModelFolder, *, minutes: float, size: int
+    ) -> None:
         """Begin a training; :meth:`wait` follows it.
+
+        Parameters
+        ----------
+        corrected, base, minutes
+            What to learn from, the model to begin with, and how long.
+        size
+            Of :func:`training_bytes`.
 
         Raises
         ------
@@ -120,6 +191,7 @@ class Trainer:
             if self.training.is_busy:
                 raise ApiError("conflict", "A training is running already: wait or stop it.")
             name = self._new_name(base.card.name)
+            self._expected = size
             self.training = Training(
                 "training",
                 base=base.card.name,
@@ -134,6 +206,7 @@ class Trainer:
             self._process = process.start(command)
         except (OSError, CellrimError) as error:
             self._end("failed", str(error))
+            _remove(self.folder / name)
             raise
 
     def wait(self) -> Path | None:
