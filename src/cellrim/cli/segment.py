@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DEVICES = "auto|cpu|cuda[:N]|directml[:N]|coreml|openvino"
 """What ``--device`` takes, in short."""
 
+PRECISIONS = "auto|float32|int8"
+"""What ``--precision`` takes."""
+
 
 def segment(
     inputs: Annotated[
@@ -136,7 +139,7 @@ def segment(
     precision: Annotated[
         str,
         typer.Option(
-            metavar="auto|float32|int8",
+            metavar=PRECISIONS,
             help="Numbers the network computes in; auto: int8 on CPUs that are fast at it.",
         ),
     ] = "auto",

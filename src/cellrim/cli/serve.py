@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cellrim.cli.segment import DEVICES
+from cellrim.cli.segment import DEVICES, PRECISIONS
 from cellrim.errors import MissingExtraError, UsageError
 
 _MB = 1_000_000
@@ -49,6 +49,12 @@ def serve(
         str,
         typer.Option(metavar=DEVICES, help="Where the networks run; auto: a GPU that works."),
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar=PRECISIONS, help="Numbers they compute in; auto: int8 on CPUs fast at it."
+        ),
+    ] = "auto",
     max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest image file.")] = 200,
     max_megapixels: Annotated[
         float, typer.Option(min=0.001, help="Largest image, told from its header.")
@@ -88,6 +94,7 @@ def serve(
             workers=workers,
             threads=threads,
             device=device,
+            precision=precision,
             max_upload_bytes=max_upload_mb * _MB,
             max_pixels=int(max_megapixels * _MB),
             max_memory_bytes=int(memory_gb * 1000 * _MB),

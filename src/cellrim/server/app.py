@@ -79,7 +79,12 @@ def create_app(settings: Settings) -> FastAPI:
     state = app.state
     state.settings = settings
     state.metrics = Metrics()
-    state.models = Models(settings.model_folders, threads=settings.threads, device=settings.device)
+    state.models = Models(
+        settings.model_folders,
+        threads=settings.threads,
+        device=settings.device,
+        precision=settings.precision,
+    )
     state.models.get(settings.model)
     state.work = Work(
         workers=settings.workers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 
 from cellrim.errors import ModelError
@@ -27,15 +28,20 @@ class Models:
         is there twice means the later folder.
     threads
         Threads of each network.
-    device
-        Where they are to run, as for :func:`~cellrim.prediction.loading.load_model`.
+    device, precision
+        Where they are to run and in which numbers, as for
+        :func:`~cellrim.prediction.loading.load_model`.
     """
 
     def __init__(
-        self, folders: tuple[Path, ...] = (), *, threads: int = 1, device: str = AUTO
+        self,
+        folders: tuple[Path, ...] = (),
+        *,
+        threads: int = 1,
+        device: str = AUTO,
+        precision: str = AUTO,
     ) -> None:
-        self._threads = threads
-        self._asked = device
+        self._load = partial(load_model, threads=threads, device=device, precision=precision)
         self.device: str | None = None
         """Where the network runs that was loaded last."""
         self._lock = threading.Lock()
@@ -97,7 +103,7 @@ class Models:
         with self._lock:
             folder = self._folder(name)
             if name not in self._loaded:
-                self._loaded[name] = load_model(folder, threads=self._threads, device=self._asked)
+                self._loaded[name] = self._load(folder)
                 self.device = self._loaded[name].device
             self._loaded.move_to_end(name)
             while len(self._loaded) > MOST_LOADED:

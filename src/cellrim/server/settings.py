@@ -38,6 +38,8 @@ class Settings(BaseModel):
     device
         Where the networks run, as for :func:`~cellrim.models.devices.devices_to_try`, or
         ``openvino``.
+    precision
+        In which numbers, as for :func:`~cellrim.models.backend.open_backend`.
     max_upload_bytes
         Largest image file.
     max_pixels
@@ -79,6 +81,7 @@ class Settings(BaseModel):
     workers: PositiveInt = Field(default_factory=lambda: min(2, default_threads()))
     threads: PositiveInt = Field(default_factory=lambda: max(1, default_threads() // 2))
     device: str = AUTO
+    precision: str = AUTO
     max_upload_bytes: PositiveInt = 200 * MB
     max_pixels: PositiveInt = 36 * MB
     max_memory_bytes: PositiveInt = 12 * GB
