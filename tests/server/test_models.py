@@ -67,10 +67,10 @@ def test_models_run_where_they_are_asked_to(tiny_model, monkeypatch):
         return real(folder, threads=1, device="cpu")
 
     monkeypatch.setattr(module, "load_model", load_model)
-    models = Models((tiny_model,), threads=3, device="cuda:1")
+    models = Models((tiny_model,), threads=3, device="cuda:1", precision="float32")
     assert models.device is None
     models.get("tiny")
-    assert asked == [{"threads": 3, "device": "cuda:1"}]
+    assert asked == [{"threads": 3, "device": "cuda:1", "precision": "float32"}]
     assert models.device == "cpu"  # where it runs, not where it was to run
 
 
