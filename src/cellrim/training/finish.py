@@ -62,7 +62,7 @@ LARGEST_INT8_LOSS = 0.005
 ENLARGEMENTS = (1.125, 1.25, 1.375)
 """Sizes at which cells may be looked at, times the canonical diameter, one after the other."""
 
-LEAST_GAIN = 0.004
+LEAST_ENLARGEMENT_GAIN = 0.004
 """What a larger one must add to the score, for it costs a quarter more time."""
 
 # Training patches on which the twin's ranges are measured.
@@ -147,28 +147,33 @@ def _decoding(
     predictions = predict_all(segmenter, packed, samples)
     if not decoding.search:
         return decoding, predictions
-    best = _score_of(segmenter, packed, predictions)
+    options, score = search_options(segmenter, packed, predictions, say=say)
+    say(f"decode options {options}: score {score:.4f}")
+    decoding = decoding.model_copy(update={"options": options})
+    # Once more: the options also judge the looks that estimate the scale.
+    segmenter, predictions, score = _predicted(recipe, model, decoding, packed, samples)
     for factor in ENLARGEMENTS:
         diameter = factor * recipe.model.canonical_diameter
         larger = decoding.model_copy(update={"working_diameter": diameter})
-        other = segmenter_of(recipe, model, decoding=larger)
-        found = predict_all(other, packed, samples)
-        score = _score_of(other, packed, found)
-        say(f"cells of {diameter:g} px: score {score:.4f}; before: {best:.4f}")
-        if score < best + LEAST_GAIN:
+        found = _predicted(recipe, model, larger, packed, samples)
+        say(f"cells of {diameter:g} px: score {found[2]:.4f}; before: {score:.4f}")
+        if found[2] < score + LEAST_ENLARGEMENT_GAIN:
             break
-        decoding, segmenter, predictions, best = larger, other, found, score
-    options, score = search_options(segmenter, packed, predictions, say=say)
-    say(f"decode options {options}: score {score:.4f}")
+        decoding, (segmenter, predictions, score) = larger, found
     judged = judge_predictions(segmenter, packed, predictions, options=options)
     calibration, error = fit_calibration(judged)
     say(f"{calibration}: expected calibration error {error:.4f} on unseen images")
-    found_out = {"options": options, "calibration": calibration}
-    return decoding.model_copy(update=found_out), predictions
+    return decoding.model_copy(update={"calibration": calibration}), predictions
 
 
-def _score_of(segmenter: Segmenter, packed: Path, predictions: Predictions) -> float:
-    return overall(by_set(score_predictions(segmenter, packed, predictions)))["score"]
+def _predicted(
+    recipe: Recipe, model: UNet, decoding: DecodePart, packed: Path, samples: Samples
+) -> tuple[Segmenter, Predictions, float]:
+    """Predict all samples as a card of this decoding would; the predictor, the maps, the score."""
+    segmenter = segmenter_of(recipe, model, decoding=decoding)
+    predictions = predict_all(segmenter, packed, samples)
+    sets = by_set(score_predictions(segmenter, packed, predictions))
+    return segmenter, predictions, overall(sets)["score"]
 
 
 def _complete(

@@ -26,6 +26,9 @@ UNKNOWN_HASH = "0" * 64
 # Below the first of these a network sees a cell here and there in nothing but noise (up to 0.38).
 LEAST_CONFIDENCES = (0.4, 0.45, 0.5, 0.55)
 
+LEAST_GAIN = 0.001
+"""What another decode option must add to the score."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageScore:
@@ -214,7 +217,8 @@ def search_options(
 ) -> tuple[DecodeOptions, float]:
     """Find decode options by coordinate search over a small grid, maximising the mean headline.
 
-    Each candidate's score is told to ``say``.
+    What gains less than :data:`LEAST_GAIN` is taken for chance, and the default stays. Each
+    candidate's score is told to ``say``.
     """
     grid: dict[str, tuple[float, ...]] = {
         "min_confidence": LEAST_CONFIDENCES,
@@ -232,7 +236,7 @@ def search_options(
             images = score_predictions(segmenter, folder, predictions, options=options)
             score = overall(by_set(images))["score"]
             say(f"  {field} {value}: score {score:.4f}")
-            if score > best_score:
+            if score > best_score + LEAST_GAIN:
                 best, best_score = options, score
     return best, best_score
 
