@@ -65,9 +65,6 @@ ENLARGEMENTS = (1.125, 1.25, 1.375)
 LEAST_ENLARGEMENT_GAIN = 0.004
 """What a larger one must add to the score, for it costs a quarter more time."""
 
-# Training patches on which the twin's ranges are measured.
-_CALIBRATION_PATCHES = 32
-
 Samples = Sequence[tuple[str, PackedSample]]
 Predictions = Sequence[tuple[str, PackedSample, Prediction]]
 
@@ -224,7 +221,7 @@ def add_int8_twin(
         As it was written.
     """
     source = PatchSource(recipe, places.packed_folder, index)
-    patches = (source[i].image[np.newaxis] for i in range(_CALIBRATION_PATCHES))
+    patches = (source[i].image[np.newaxis] for i in range(recipe.decode.int8_patches))
     digest = quantise(folder, patches)
     samples = choose(index, None)
     card = read_card(folder / CARD_NAME).model_copy(update={"int8_sha256": digest})

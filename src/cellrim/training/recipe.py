@@ -8,7 +8,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.errors import RecipeError
@@ -110,6 +118,8 @@ class DecodePart(_Part):
     """Diameter that cells are brought to when the network finds them; the canonical where None."""
     search: bool = True
     """Find these on all validation images at the end; else they are taken as they are."""
+    int8_patches: PositiveInt = 32
+    """Training patches on which the ranges of the twin in int8 are measured; 50 MB each."""
 
 
 class CardPart(_Part):
