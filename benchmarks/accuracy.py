@@ -1,6 +1,7 @@
 """Accuracy of a model on the validation images of the default recipe, with 95 % intervals.
 
 Usage: CELLRIM_DATA=path/to/data python benchmarks/accuracy.py [MODEL] [--diameter]
+           [--precision float32]
 
 Prints two tables: the sets of recipes/general.toml (held-back images only), and deepcell, on which
 nothing was ever trained. With --diameter the true median diameter is given instead of estimated.
@@ -9,7 +10,7 @@ Needs the ``train`` extra for the recipe's split.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import defaultdict
 
 from shared import Table, by_set, recipe_samples, truth_of, unseen_samples
@@ -25,11 +26,14 @@ PIXELS = ("dice", "iou")
 
 
 def main() -> None:
-    arguments = [a for a in sys.argv[1:] if not a.startswith("-")]
-    told = "--diameter" in sys.argv
-    model = load_model(arguments[0] if arguments else "general")
-    report(model, recipe_samples("validation"), told=told)
-    report(model, unseen_samples(), told=told)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", nargs="?", default="general")
+    parser.add_argument("--diameter", action="store_true", help="give the true median diameter")
+    parser.add_argument("--precision", default="auto", help="auto, float32 or int8")
+    options = parser.parse_args()
+    model = load_model(options.model, precision=options.precision)
+    report(model, recipe_samples("validation"), told=options.diameter)
+    report(model, unseen_samples(), told=options.diameter)
 
 
 def report(model: Segmenter, samples: list[Sample], *, told: bool) -> None:
