@@ -16,7 +16,7 @@ from cellrim.training.background import background_crops
 pytestmark = pytest.mark.skipif(not embedded_models(), reason="no model is embedded yet")
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "false_alarms.py"
-# At most one per megapixel is asked for, and not met (docs/channels.md): this keeps it from growing.
+# At most one per megapixel is asked for and not met (docs/channels.md): this keeps it from growing.
 MOST_IN_BACKGROUND = 1
 
 
