@@ -141,7 +141,7 @@ def _decoding(
     """
     packed, decoding = places.packed_folder, recipe.decode
     segmenter = segmenter_of(recipe, model)
-    predictions = predict_all(segmenter, packed, samples)
+    predictions: Predictions = predict_all(segmenter, packed, samples)
     if not decoding.search:
         return decoding, predictions
     options, score = search_options(segmenter, packed, predictions, say=say)
