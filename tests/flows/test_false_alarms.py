@@ -16,8 +16,7 @@ from cellrim.training.background import background_crops
 pytestmark = pytest.mark.skipif(not embedded_models(), reason="no model is embedded yet")
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "false_alarms.py"
-# At most one per megapixel is asked for and not met (docs/channels.md): this keeps it from growing.
-MOST_IN_BACKGROUND = 1
+MOST_PER_MEGAPIXEL = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +38,27 @@ def test_images_that_hold_nothing(model, benchmark):
             assert model.segment(image).count == 0, name
 
 
-def test_background_between_real_cells(model, real_data):
-    """The background of two images of packed cells, 0.04 megapixels in four crops."""
+@pytest.fixture
+def background(model, real_data):
+    """Cells found in, and megapixels of, the background of two images of packed cells."""
     plain = real_data / "plain"
-    images = ("kc167/{}/096.{}", "kc167/{}/095.{}")
     cells = pixels = 0
-    for name in images:
+    for name in ("kc167/{}/096.{}", "kc167/{}/095.{}"):
         image = read_image(plain / name.format("images", "png"))
         labels = read_labels(plain / name.format("labels", "tif"))
         for crop in background_crops(image, Truth(labels)):
             cells += model.segment(crop).count
             pixels += crop.shape[0] * crop.shape[1]
     assert pixels > 30_000
-    assert cells <= MOST_IN_BACKGROUND
+    return cells, pixels / 1e6
+
+
+@pytest.mark.xfail(strict=True, reason="one cell in a crop of 71 x 71 pixels; docs/channels.md")
+def test_background_between_real_cells(background):
+    cells, megapixels = background
+    assert cells <= MOST_PER_MEGAPIXEL * megapixels
+
+
+def test_background_between_real_cells_gets_no_worse(background):
+    cells, _ = background
+    assert cells <= 1

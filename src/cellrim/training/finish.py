@@ -13,7 +13,7 @@ from cellrim._version import __version__
 from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.errors import RecipeError
-from cellrim.models.backend import OnnxBackend
+from cellrim.models.backend import Backend, OnnxBackend
 from cellrim.models.card import (
     CARD_NAME,
     INT8_NAME,
@@ -42,6 +42,7 @@ from cellrim.training.validate import (
     SetScore,
     by_set,
     choose,
+    draft_card,
     intervals_by_set,
     overall,
     predict_all,
@@ -85,20 +86,20 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     index = packed_index(recipe, places, progress.live)
     samples = choose(index, None)
     model = _better_weights(recipe, state, places, samples, say=progress.say)
-    decoding, predictions = _decoding(recipe, model, places, samples, say=progress.say)
-    segmenter = segmenter_of(recipe, model, decoding=decoding)
-    images = score_predictions(segmenter, places.packed_folder, predictions)
-    sets = by_set(images)
+    decoding = _decoding(recipe, model, places, samples, say=progress.say)
     folder = places.run / MODEL
     export_onnx(model, folder / ONNX_NAME)
-    card = _complete(segmenter.card, recipe, index, folder, sets=sets, state=state)
+    segmenter = _exported(folder, draft_card(recipe, model, decoding=decoding), FLOAT32)
+    images = score_all(segmenter, places.packed_folder, samples)
+    sets = by_set(images)
+    card = _complete(segmenter.card, recipe, index, sets=sets, state=state)
     card = card.model_copy(
         update={"intervals": intervals_by_set(images), "calibration": decoding.calibration}
     )
     write_card(folder / CARD_NAME, card)
-    difference = _compare(model, folder, card, places, index)
+    difference = _compare(model, segmenter.backend, places, index, stride=card.stride)
     progress.say(f"ONNX against torch, largest differences: {difference}")
-    add_int8_twin(folder, recipe, places, index, say=progress.say)
+    add_int8_twin(folder, recipe, places, index, score=overall(sets)["score"], say=progress.say)
     write_report(
         places.run,
         recipe,
@@ -133,17 +134,17 @@ def _better_weights(
 
 def _decoding(
     recipe: Recipe, model: UNet, places: Places, samples: Samples, *, say: Say
-) -> tuple[DecodePart, Predictions]:
-    """Find how maps become instances, and the maps themselves.
+) -> DecodePart:
+    """Find how maps become instances; what the recipe says where nothing is to be searched.
 
-    The size at which cells are looked at, the decode options that score highest, and the
-    calibration that fits them; or those of the recipe, where nothing is to be searched.
+    The decode options that score highest, the size at which cells are looked at, and the
+    calibration that fits both.
     """
     packed, decoding = places.packed_folder, recipe.decode
+    if not decoding.search:
+        return decoding
     segmenter = segmenter_of(recipe, model)
     predictions: Predictions = predict_all(segmenter, packed, samples)
-    if not decoding.search:
-        return decoding, predictions
     options, score = search_options(segmenter, packed, predictions, say=say)
     say(f"decode options {options}: score {score:.4f}")
     decoding = decoding.model_copy(update={"options": options})
@@ -160,7 +161,7 @@ def _decoding(
     judged = judge_predictions(segmenter, packed, predictions, options=options)
     calibration, error = fit_calibration(judged)
     say(f"{calibration}: expected calibration error {error:.4f} on unseen images")
-    return decoding.model_copy(update={"calibration": calibration}), predictions
+    return decoding.model_copy(update={"calibration": calibration})
 
 
 def _predicted(
@@ -173,11 +174,17 @@ def _predicted(
     return segmenter, predictions, overall(sets)["score"]
 
 
+def _exported(folder: Path, card: ModelCard, precision: str) -> Segmenter:
+    """Predict as users will, with the network of a model folder on the CPU."""
+    hashed = {"sha256": sha256_of((folder / ONNX_NAME).read_bytes())}
+    card = card.model_copy(update=hashed)
+    return Segmenter(OnnxBackend(folder, card, device="cpu", precision=precision), card)
+
+
 def _complete(
     card: ModelCard,
     recipe: Recipe,
     index: Index,
-    folder: Path,
     *,
     sets: list[SetScore],
     state: Checkpoint,
@@ -203,33 +210,46 @@ def _complete(
                 s.name: {"images": float(s.images), **{k: round(v, 4) for k, v in s.values.items()}}
                 for s in sets
             },
-            "sha256": sha256_of((folder / ONNX_NAME).read_bytes()),
         }
     )
 
 
 def add_int8_twin(
-    folder: Path, recipe: Recipe, places: Places, index: Index, *, say: Say
+    folder: Path,
+    recipe: Recipe,
+    places: Places,
+    index: Index,
+    *,
+    score: float | None = None,
+    say: Say,
 ) -> ModelCard:
     """Give a model folder the network's twin in 8-bit integers, unless that is less accurate.
 
-    Both are scored on all validation images; the card says whether there is a twin.
+    Parameters
+    ----------
+    folder
+        The model's, with its card.
+    recipe, places, index
+        Of its training.
+    score
+        In float32 on all validation images, as for the twin; measured where left out.
+    say
+        Told both scores.
 
     Returns
     -------
     ModelCard
-        As it was written.
+        As it was written: it says whether there is a twin.
     """
     source = PatchSource(recipe, places.packed_folder, index)
     patches = (source[i].image[np.newaxis] for i in range(recipe.decode.int8_patches))
-    digest = quantise(folder, patches)
-    samples = choose(index, None)
-    card = read_card(folder / CARD_NAME).model_copy(update={"int8_sha256": digest})
-    score = {
-        precision: _score(folder, card, places, samples, precision) for precision in (FLOAT32, INT8)
-    }
-    say(f"score in float32 {score[FLOAT32]:.4f}, in int8 {score[INT8]:.4f}")
-    if score[FLOAT32] - score[INT8] > LARGEST_INT8_LOSS:
+    twin = {"int8_sha256": quantise(folder, patches)}
+    card = read_card(folder / CARD_NAME).model_copy(update=twin)
+    if score is None:
+        score = _score(_exported(folder, card, FLOAT32), places, index)
+    reached = _score(_exported(folder, card, INT8), places, index)
+    say(f"score in float32 {score:.4f}, in int8 {reached:.4f}")
+    if score - reached > LARGEST_INT8_LOSS:
         say(f"no {INT8_NAME}: it would lose more than {LARGEST_INT8_LOSS}")
         (folder / INT8_NAME).unlink()
         card = card.model_copy(update={"int8_sha256": None})
@@ -237,25 +257,21 @@ def add_int8_twin(
     return card
 
 
-def _score(
-    folder: Path, card: ModelCard, places: Places, samples: Samples, precision: str
-) -> float:
-    """Score that training maximises, of a model folder in one precision."""
-    segmenter = Segmenter(OnnxBackend(folder, card, device="cpu", precision=precision), card)
-    return overall(score_all(segmenter, places.packed_folder, samples))["score"]
+def _score(segmenter: Segmenter, places: Places, index: Index) -> float:
+    """Score that training maximises, on all validation images."""
+    images = score_all(segmenter, places.packed_folder, choose(index, None))
+    return overall(by_set(images))["score"]
 
 
 def _compare(
-    model: UNet, folder: Path, card: ModelCard, places: Places, index: Index
+    model: UNet, exported: Backend, places: Places, index: Index, *, stride: int
 ) -> dict[str, float]:
     samples = choose(index, 1)[:_COMPARED_IMAGES]
     batches = []
     for _, sample in samples:
         image, _ = read_truth(truth_file(places.packed_folder, sample.key))
-        batches.append(network_batch(image.pixels, card.stride))
-    difference = largest_difference(
-        TorchBackend(model), OnnxBackend(folder, card, device="cpu"), batches
-    )
+        batches.append(network_batch(image.pixels, stride))
+    difference = largest_difference(TorchBackend(model), exported, batches)
     if max(difference.values()) > LARGEST_EXPORT_DIFFERENCE:
         raise RecipeError(f"The exported network differs from torch: {difference}.")
     return difference

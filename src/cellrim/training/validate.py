@@ -194,18 +194,18 @@ def validate(
     recipe: Recipe, model: UNet, folder: Path, samples: Sequence[tuple[str, PackedSample]]
 ) -> list[SetScore]:
     """Predict and score with a network that is still in training."""
-    return score_all(segmenter_of(recipe, model), folder, samples)
+    return by_set(score_all(segmenter_of(recipe, model), folder, samples))
 
 
 def score_all(
     segmenter: Segmenter, folder: Path, samples: Sequence[tuple[str, PackedSample]]
-) -> list[SetScore]:
+) -> list[ImageScore]:
     """Predict and score in one go, one image in memory at a time."""
-    images = []
+    images: list[ImageScore] = []
     for item in samples:
         prediction = predict_all(segmenter, folder, [item])
         images += score_predictions(segmenter, folder, prediction)
-    return by_set(images)
+    return images
 
 
 def search_options(

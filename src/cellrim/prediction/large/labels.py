@@ -56,15 +56,7 @@ def finish(
     OutputError
         If a square cannot be read or written.
     """
-    count = joined.sums.shape[1]
-    boxes = np.tile(np.array([1 << 62, 1 << 62, -1, -1], np.int64), (count + 1, 1))
-    areas = np.zeros(count + 1, np.int64)
-    if not plan.constant:
-        for at in grid.squares(plan.shape):
-            ids, found, pixels = store.read(square_name(0, at), "ids", "boxes", "areas")
-            areas[ids] += pixels
-            boxes[ids, :2] = np.minimum(boxes[ids, :2], found[:, :2])
-            boxes[ids, 2:] = np.maximum(boxes[ids, 2:], found[:, 2:])
+    boxes, areas = _extents(store, plan, count=joined.sums.shape[1])
     patches = _keep_lost(store, plan, joined, boxes)
     present = boxes[:, 2] > 0
     areas[present] = np.maximum(areas[present], 1)  # those that were lost have one pixel now
@@ -94,6 +86,21 @@ def finish(
         asked=plan.asked,
         devices=devices,
     )
+
+
+def _extents(
+    store: Store, plan: LargePlan, *, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Box and area of each cell 0..count over all squares; an empty box where it has no pixel."""
+    boxes = np.tile(np.array([1 << 62, 1 << 62, -1, -1], np.int64), (count + 1, 1))
+    areas = np.zeros(count + 1, np.int64)
+    if not plan.constant:
+        for at in grid.squares(plan.shape):
+            ids, found, pixels = store.read(square_name(0, at), "ids", "boxes", "areas")
+            areas[ids] += pixels
+            boxes[ids, :2] = np.minimum(boxes[ids, :2], found[:, :2])
+            boxes[ids, 2:] = np.maximum(boxes[ids, 2:], found[:, 2:])
+    return boxes, areas
 
 
 def _keep_lost(
