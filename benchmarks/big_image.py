@@ -33,6 +33,7 @@ class Cones:
     """Foreground is what is bright, flow goes uphill."""
 
     device = "cpu"
+    precision = "float32"
 
     def predict(self, batch):
         """Return maps of a batch."""

@@ -60,6 +60,7 @@ class OracleBackend:
     """Knows the truth: what is brighter than half is a cell, its maps are the encoded ones."""
 
     device = "oracle"
+    precision = "float32"
 
     def __init__(self, canonical_diameter: float) -> None:
         self.canonical_diameter = canonical_diameter

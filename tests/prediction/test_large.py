@@ -22,6 +22,7 @@ class BlurBackend:
     """Sees no further than 24 pixels: flow is the slope of the blurred image, upwards."""
 
     device = "blur"
+    precision = "float32"
 
     def __init__(self):
         self.calls = 0

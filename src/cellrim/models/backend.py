@@ -24,10 +24,12 @@ class Backend(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it runs, as ``--device`` calls it: ``cpu``, ``cuda:0``, ``openvino``, ...
+        """Where it runs, as ``--device`` calls it: ``cpu``, ``cuda:0``, ``openvino``, ..."""
+        ...
 
-        Followed by the precision where that is not float32: ``cpu int8``.
-        """
+    @property
+    def precision(self) -> str:
+        """The numbers it computes in: ``float32``, ``int8``, ..."""
         ...
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,7 +116,7 @@ class OnnxBackend:
         devices = devices_to_try(device, available_providers())
         opened = _open(folder, card, self.threads, devices, precision)
         self._session, found, self.precision = opened
-        self.device = str(found) if self.precision == FLOAT32 else f"{found} {self.precision}"
+        self.device = str(found)
         self._alone: AbstractContextManager[Any] = (
             nullcontext() if KINDS[found.kind].shared else Lock()
         )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cellrim.core.normalise import NETWORK_CHANNELS
+from cellrim.models.precision import FLOAT32
 from cellrim.representation.flow import MAPS
 
 
@@ -144,6 +145,8 @@ class TorchBackend:
 
     def __init__(self, model: UNet) -> None:
         self._model = model.eval()
+
+    precision = FLOAT32
 
     @property
     def device(self) -> str:

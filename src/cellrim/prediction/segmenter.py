@@ -16,6 +16,7 @@ from cellrim.core.tiles import plan_tiles, stitch
 from cellrim.errors import InputError
 from cellrim.models.backend import Backend
 from cellrim.models.card import ModelCard
+from cellrim.models.precision import FLOAT32
 from cellrim.prediction.arrangement import arrange_channels, choose_channels
 from cellrim.prediction.certainty import certainty_of
 from cellrim.prediction.rescale import labels_at_size
@@ -93,8 +94,12 @@ class Segmenter:
 
     @property
     def device(self) -> str:
-        """Where the network runs, as ``--device`` calls it."""
-        return self.backend.device
+        """Where the network runs, as ``--device`` calls it, and in what if not in float32.
+
+        For example ``cpu int8``.
+        """
+        device, precision = self.backend.device, self.backend.precision
+        return device if precision == FLOAT32 else f"{device} {precision}"
 
     def segment(
         self,

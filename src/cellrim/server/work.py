@@ -69,6 +69,10 @@ class _Stoppable:
     def device(self) -> str:
         return self._backend.device
 
+    @property
+    def precision(self) -> str:
+        return self._backend.precision
+
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         check_stop()
         return self._backend.predict(batch)

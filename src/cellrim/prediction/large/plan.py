@@ -109,7 +109,7 @@ def asked_hash(
         "pieces": _PIECES,
         "card": segmenter.card.model_dump(mode="json"),
         "tile_size": segmenter.tile_size,
-        "device": segmenter.device,
+        "precision": segmenter.backend.precision,
         "channels": channels,
         "diameter": diameter,
         "options": asdict(options),
