@@ -46,11 +46,11 @@ def test_bright_on_dark_comes_out(spots, web, dtype):
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_one_channel_among_empty_or_equal_ones_is_grey(web):
-    nothing = np.zeros_like(web)
-    for planes in ((web,), (nothing, web, nothing), (web, web, web), (nothing, web)):
-        np.testing.assert_array_equal(arranged(_image(*planes))[1], as_it_is(web))
-    assert arranged(_image(nothing, nothing))[1].shape == (*web.shape, 1)
+def test_one_channel_among_empty_or_equal_ones_is_grey(spots):
+    nothing = np.zeros_like(spots)
+    for planes in ((spots,), (nothing, spots, nothing), (spots, spots, spots), (nothing, spots)):
+        np.testing.assert_array_equal(arranged(_image(*planes))[1], as_it_is(spots))
+    assert arranged(_image(nothing, nothing))[1].shape == (*spots.shape, 1)
 
 
 def test_colours_of_a_stain_come_as_red_green_and_blue(spots):
@@ -60,6 +60,28 @@ def test_colours_of_a_stain_come_as_red_green_and_blue(spots):
         channels, got = arranged(_image(*(stain[k] for k in order)))
         assert [order[c] for c in channels] == [0, 1, 2]
         np.testing.assert_array_equal(got, as_it_is(*stain))
+
+
+def test_the_negative_of_a_stain_is_seen_as_the_stain(spots, web):
+    """Much alike, but not grey: dark ground or bright, in any order, it looks the same."""
+    stain = (250 - spots // 2 - web // 5, 250 - spots, 250 - spots // 3)
+    expected = arranged(_image(*stain))[1]
+    for order in permutations(range(3)):
+        channels, got = arranged(_image(*(255 - stain[k] for k in order)))
+        assert [order[c] for c in channels] == [0, 1, 2]
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_grey_images_come_with_a_dark_ground(spots):
+    image = spots + np.random.default_rng(0).integers(0, 9, spots.shape).astype(np.uint8)
+    (_, bright_on_dark), (_, dark_on_bright) = (
+        arranged(_image(image)),
+        arranged(_image(255 - image)),
+    )
+    assert np.median(bright_on_dark) < 0.2
+    np.testing.assert_allclose(dark_on_bright, bright_on_dark, atol=1e-5)
+    unknown = np.full((9, 9), np.nan, np.float32)
+    assert not arranged(_image(unknown))[1].any()
 
 
 def test_three_channels_that_show_the_same_on_dark_stay(web):

@@ -235,7 +235,7 @@ def test_a_stack_is_one_card_with_all_of_its_cells(folder, start, write_tiff, di
 def test_an_empty_channel_has_no_histogram(folder, start, discs):
     rng = np.random.default_rng(0)
     pixels = np.zeros((80, 90, 3), np.uint8)
-    pixels[..., 0] = discs((80, 90), 8) // 2 + rng.integers(0, 90, (80, 90))
+    pixels[..., 0] = discs((80, 90), 8) // 2 + rng.integers(0, 9, (80, 90))
     (folder / "plate" / "C01.png").write_bytes(imagecodecs.png_encode(pixels))
     start()
     text = page(folder).read_text(encoding="utf-8")

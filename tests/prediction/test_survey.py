@@ -9,7 +9,7 @@ from cellrim.prediction.survey import survey
 @pytest.fixture
 def planes():
     """One of its own, a constant, a copy of the first, and one that differs in one pixel."""
-    own = np.random.default_rng(0).integers(0, 60000, (90, 70), np.uint16)
+    own = np.arange(90 * 70, dtype=np.uint16).reshape(90, 70) * np.uint16(9)
     near = own.copy()
     near[83, 65] += 1
     return np.stack([own, np.full_like(own, 7), own, near], axis=2)
@@ -46,3 +46,18 @@ def test_the_negative_of_a_few_bright_cells_on_a_constant_ground():
     assert (seen.intensity((0,)).low, seen.intensity((0,)).high) == ((9.0,), (200.0,))
     assert seen.intensity((0,), inverted=True).low == (200.0,)
     assert seen.intensity((0,), inverted=True).high == (9.0,)
+
+
+def test_a_channel_of_noise_is_left_out_where_another_shows_more(spots):
+    noise = np.random.default_rng(0).normal(20, 3, spots.shape).astype(np.uint8)
+    both = Image(np.dstack([noise, spots, noise[::-1]]), ("empty", "DNA", "empty too"))
+    assert survey(both, (0, 1, 2)).showing == (1,)
+    assert survey(both, (0, 2)).showing == (0, 2)
+
+
+def test_the_noise_goes_with_its_channel(spots):
+    noisy = (spots + np.random.default_rng(0).normal(30, 9, spots.shape)).clip(0, 255)
+    noisy = noisy.astype(np.uint8)
+    seen = survey(Image(np.dstack([spots, noisy]), ("a", "b")), (0, 1))
+    assert seen.of((1, 0)).noise == seen.noise[::-1]
+    assert seen.of((1,)).intensity((1,)) == seen.intensity((1,))

@@ -253,6 +253,28 @@ def test_drop_segment_correct_download(page, png, field, tmp_path):
 
 
 @pytest.mark.timeout(400)
+def test_dropped_while_the_page_is_still_loading_it_is_listed_once(browser, site, png):
+    """The list of models comes late: the image is already on the server by then."""
+    from playwright.sync_api import expect
+
+    page = browser.new_page()
+    page.set_default_timeout(SECONDS)
+    held = []
+    page.route("**/v1/models", lambda route: held.append(route))
+    page.goto(site())
+    drop(page, "early.png", png)
+    wait_for_count(page, "20")
+    held[0].continue_()
+    expect(page.locator("#model option")).not_to_have_count(0)
+    settle(page)
+    expect(page.locator("#images .what")).to_have_count(1)
+    page.unroute("**/v1/models")
+    page.reload()
+    wait_for_count(page, "20")
+    expect(page.locator("#images .what")).to_have_count(1)
+
+
+@pytest.mark.timeout(400)
 def test_select_table_keyboard_and_sliders(page, png, field):
     from playwright.sync_api import expect
 

@@ -19,6 +19,7 @@ def scored(set_name, truth, found):
         cells=1,
         diameter=5.0,
         levels=0,
+        channels=(),
     )
     return ImageScore(sample, set_name, count_image(found, truth, boundaries=False), None)
 

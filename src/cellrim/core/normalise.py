@@ -19,6 +19,9 @@ LOW_PERCENTILE = 1.0
 HIGH_PERCENTILE = 99.8
 # Values this far outside of the measured range carry no shape, only glare and dead pixels.
 CLIP = (-0.5, 2.0)
+# A range of fewer standard deviations of the noise than this is not stretched over the whole of
+# 0..1: what would be seen is noise and dust. None of 900 annotated images has fewer (docs/channels.md).
+LEAST_CONTRAST = 24.0
 # More pixels than this do not change a percentile by a visible amount.
 MAX_MEASURED_PIXELS = 2_000_000
 
@@ -68,7 +71,12 @@ def grid_step(shape: tuple[int, int]) -> int:
     return max(1, int(np.ceil(np.sqrt(shape[0] * shape[1] / MAX_MEASURED_PIXELS))))
 
 
-def range_of(channels: Sequence[NDArray[Any]], *, inverted: bool = False) -> IntensityRange:
+def range_of(
+    channels: Sequence[NDArray[Any]],
+    *,
+    inverted: bool = False,
+    noise: Sequence[float] | None = None,
+) -> IntensityRange:
     """Measure the intensity range of each channel by the pixels of the grid, in any order.
 
     Parameters
@@ -77,12 +85,15 @@ def range_of(channels: Sequence[NDArray[Any]], *, inverted: bool = False) -> Int
         The pixels of each channel.
     inverted
         Whether to exchange bright and dark: the range is that of the negative image.
+    noise
+        Standard deviation of the noise of each channel, to which the range is then wide enough
+        (:data:`LEAST_CONTRAST`); nothing is known of it where None.
     """
     percentiles = (LOW_PERCENTILE, HIGH_PERCENTILE)
     if inverted:
         percentiles = (100 - HIGH_PERCENTILE, 100 - LOW_PERCENTILE)
     low, high = [], []
-    for values in channels:
+    for values, deviation in zip(channels, noise or [0.0] * len(channels), strict=True):
         if values.dtype.kind == "f":
             values = values[np.isfinite(values)]
         if values.size == 0:
@@ -92,6 +103,10 @@ def range_of(channels: Sequence[NDArray[Any]], *, inverted: bool = False) -> Int
         a, b = np.percentile(values, percentiles)
         if a == b:  # a few bright cells on a constant ground
             a, b = float(values.min()), float(values.max())
+        elif b - a < LEAST_CONTRAST * deviation:
+            ground = float(np.median(values))
+            wider = LEAST_CONTRAST * deviation / (b - a)
+            a, b = ground - wider * (ground - a), ground + wider * (b - ground)
         low.append(float(a))
         high.append(float(b))
     low, high = (high, low) if inverted else (low, high)

@@ -213,7 +213,11 @@ def write_png(path: Path, rgb: NDArray[Any]) -> None:
     if rgb.ndim != 2 and not (rgb.ndim == 3 and rgb.shape[2] == 3):
         raise InputError(f"Expected a grey or RGB picture, but got shape {rgb.shape}.")
     with atomic_path(path) as partial:
-        partial.write_bytes(imagecodecs.png_encode(np.ascontiguousarray(rgb), level=_PNG_LEVEL))
+        # All filters tried for each row take half as long again and save a twentieth.
+        data = imagecodecs.png_encode(
+            np.ascontiguousarray(rgb), level=_PNG_LEVEL, filter=imagecodecs.PNG.FILTER.SUB
+        )
+        partial.write_bytes(data)
 
 
 def _channel_colours(count: int) -> NDArray[np.float32]:

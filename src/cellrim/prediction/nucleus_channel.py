@@ -57,6 +57,8 @@ class Pieces:
 def showing_channels(image: Image, channels: tuple[int, ...] | None = None) -> tuple[int, ...]:
     """Channels that show something of their own: not constant, and no copy of one before.
 
+    Those of noise only are left out where another shows more.
+
     Parameters
     ----------
     image

@@ -48,11 +48,13 @@ def labels_at_size(
     An output pixel is foreground where the bilinearly interpolated probability is above the
     threshold. It gets the label with the largest bilinear weight among the four surrounding
     pixels that have one. Time is linear in pixels and does not depend on the number of instances.
+    Only where the four differ is there anything to compute.
 
     Parameters
     ----------
     labels
-        int32, axes ``YX``, at the network's scale.
+        int32, axes ``YX``, at the network's scale; 0 where the probability is not above the
+        threshold.
     probability
         float32, axes ``YX``, the foreground probability at the same scale, 0..1.
     shape
@@ -102,9 +104,13 @@ def labels_at(
     Labels
         int32, axes ``YX``, one pixel for each pair of taps.
     """
-    result = np.zeros((len(rows.low), len(columns.low)), np.int32)
-    inside = np.nonzero(_interpolate(probability, rows, columns) > threshold)
-    result[inside] = _vote(labels, rows, columns, inside)
+    part = labels[rows.source]
+    near = rows.within_source()
+    result: Labels = np.take(part[near.low], columns.low, axis=1)
+    at = np.nonzero(np.take(_differing(part)[near.low], columns.low, axis=1))
+    corners = _Corners.of(rows, columns, at)
+    inside = corners.mean(probability) > threshold
+    result[at] = np.where(inside, corners.vote(labels), 0)
     return result
 
 
@@ -117,43 +123,66 @@ def taps(size_in: int, size_out: int) -> Taps:
     return Taps(low, high, (centre - low).astype(np.float32))
 
 
-def _interpolate(values: NDArray[np.float32], rows: Taps, columns: Taps) -> NDArray[np.float32]:
-    weight = rows.weight[:, np.newaxis]
-    strip = values[rows.low] * (_ONE - weight) + values[rows.high] * weight
-    result: NDArray[np.float32] = (
-        strip[:, columns.low] * (_ONE - columns.weight) + strip[:, columns.high] * columns.weight
-    )
-    return result
+def _differing(labels: Labels) -> NDArray[np.bool_]:
+    """Whether a pixel, the ones right of it and below it and the one below right are not alike."""
+    differ = np.zeros(labels.shape, bool)
+    down = labels[1:] != labels[:-1]
+    right = labels[:, 1:] != labels[:, :-1]
+    differ[:-1] |= down
+    differ[:-1, :-1] |= down[:, 1:]
+    differ[:, :-1] |= right
+    differ[:-1, :-1] |= right[1:]
+    return differ
 
 
-def _vote(labels: Labels, rows: Taps, columns: Taps, at: tuple[NDArray[np.intp], ...]) -> Labels:
-    """Label of each pixel in ``at``: the largest sum of bilinear weights; 0 where none is near."""
-    y, x = at
-    wy, wx = rows.weight[y], columns.weight[x]
-    corner = np.empty((4, len(y)), np.int32)
-    weight = np.empty((4, len(y)), np.float32)
-    for k, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-        corner[k] = labels[
-            (rows.high if row else rows.low)[y], (columns.high if column else columns.low)[x]
-        ]
-        weight[k] = (wy if row else _ONE - wy) * (wx if column else _ONE - wx)
-    score = np.zeros(weight.shape, np.float32)
-    for a in range(4):
-        for b in range(4):
-            score[a] += np.where(corner[a] == corner[b], weight[b], 0)
-    score[corner == 0] = -1
-    best = score.argmax(axis=0)
-    result: Labels = np.take_along_axis(corner, best[np.newaxis], axis=0)[0]
-    return result
+@dataclass(frozen=True, slots=True)
+class _Corners:
+    """The four pixels around each of some output pixels, and their bilinear weights."""
+
+    y: tuple[NDArray[np.intp], ...]
+    x: tuple[NDArray[np.intp], ...]
+    weight: tuple[NDArray[np.float32], ...]
+
+    @classmethod
+    def of(cls, rows: Taps, columns: Taps, at: tuple[NDArray[np.intp], ...]) -> _Corners:
+        """Those of the output pixels at these indices."""
+        y, x = at
+        low, high = (rows.low[y], columns.low[x]), (rows.high[y], columns.high[x])
+        wy, wx = rows.weight[y], columns.weight[x]
+        return cls(
+            y=(low[0], low[0], high[0], high[0]),
+            x=(low[1], high[1], low[1], high[1]),
+            weight=((_ONE - wy) * (_ONE - wx), (_ONE - wy) * wx, wy * (_ONE - wx), wy * wx),
+        )
+
+    def mean(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Interpolate bilinearly."""
+        total = np.zeros(len(self.weight[0]), np.float32)
+        for y, x, weight in zip(self.y, self.x, self.weight, strict=True):
+            total += values[y, x] * weight
+        return total
+
+    def vote(self, labels: Labels) -> Labels:
+        """Label with the largest sum of weights; 0 where none is near."""
+        corner = np.stack([labels[y, x] for y, x in zip(self.y, self.x, strict=True)])
+        score = np.zeros(corner.shape, np.float32)
+        for a in range(4):
+            for b in range(4):
+                score[a] += np.where(corner[a] == corner[b], self.weight[b], 0)
+        score[corner == 0] = -1
+        best = score.argmax(axis=0)
+        result: Labels = np.take_along_axis(corner, best[np.newaxis], axis=0)[0]
+        return result
 
 
 def _keep_lost(labels: Labels, result: Labels) -> None:
     """Give ids that have no pixel in ``result`` the one at their centre, where it is free."""
-    count = np.bincount(labels.ravel())
-    lost = (count > 0) & (np.bincount(result.ravel(), minlength=len(count)) == 0)
-    lost[0] = False
-    if not lost.any():
+    found = np.bincount(result.ravel(), minlength=int(labels.max(initial=0)) + 1) > 0
+    if found[1:].all():
         return
+    count = np.bincount(labels.ravel())
+    lost = (count > 0) & ~found
+    lost[0] = False
     y, x = np.nonzero(lost[labels])
     owner = labels[y, x]
     ids = np.flatnonzero(lost)

@@ -195,7 +195,9 @@ class Segmenter:
             small, probability, prediction.shape, threshold=options.foreground_threshold
         )
         kept = np.bincount(labels.ravel(), minlength=len(sure) + 1)[1:] > 0
-        return relabel(labels), self.card.calibrated(sure[kept])
+        if not kept.all():  # too small for one pixel of the image, and another is there
+            labels, sure = relabel(labels), sure[kept]
+        return labels, self.card.calibrated(sure)
 
     def _scale(self, normalised: NDArray[np.float32], diameter: float | None) -> float:
         if diameter is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.image import Readable
+from cellrim.core.noise import NoiseTally
 from cellrim.core.normalise import IntensityRange, grid_step, range_of
 from cellrim.core.tiles import windows
 
@@ -18,6 +19,8 @@ from cellrim.core.tiles import windows
 _EDGE = 2048
 # A grid of every so many pixels tells most channels apart at once.
 _THIN = 16
+# The range of pure noise is 5.2 of its standard deviations.
+_NOISE = 7.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,33 +37,52 @@ class Survey:
         Pairs whose pixels are the same, the smaller number first.
     grid
         Pixels on the regular grid that intensities are measured on, one row per channel.
+    noise
+        Standard deviation of the noise of each channel, in units of the pixels.
     """
 
     channels: tuple[int, ...]
     constant: frozenset[int]
     copies: frozenset[tuple[int, int]]
     grid: NDArray[Any]
+    noise: tuple[float, ...]
 
     def of(self, channels: Sequence[int]) -> Survey:
         """Return what only these channels show, in this order."""
-        return replace(self, channels=tuple(channels), grid=self.values(channels))
+        return replace(
+            self,
+            channels=tuple(channels),
+            grid=self.values(channels),
+            noise=self._noise(channels),
+        )
 
     @property
     def showing(self) -> tuple[int, ...]:
-        """Channels that show something of their own: not constant, and no copy of one before."""
+        """Channels that show something of their own: not constant, and no copy of one before.
+
+        Those that show noise only are left out too, where another shows more.
+        """
         kept: list[int] = []
         for c in self.channels:
             copied = any((min(c, other), max(c, other)) in self.copies for other in kept)
             if c not in self.constant and not copied:
                 kept.append(c)
-        return tuple(kept)
+        more = [c for c in kept if not self._is_noise(c)]
+        return tuple(more or kept)
+
+    def _is_noise(self, channel: int) -> bool:
+        shown = range_of(list(self.values([channel])))
+        return shown.high[0] - shown.low[0] < _NOISE * self._noise([channel])[0]
+
+    def _noise(self, channels: Sequence[int]) -> tuple[float, ...]:
+        return tuple(self.noise[self.channels.index(c)] for c in channels)
 
     def values(self, channels: Sequence[int]) -> NDArray[Any]:
         """Return the pixels on the grid, one row per channel, in this order."""
         return self.grid[[self.channels.index(c) for c in channels]]
 
     def intensity(self, channels: Sequence[int], *, inverted: bool = False) -> IntensityRange:
-        """Return the intensity range of some channels, in this order.
+        """Return the intensity range of some channels, in this order, wide enough for their noise.
 
         Parameters
         ----------
@@ -69,7 +91,7 @@ class Survey:
         inverted
             Whether to exchange bright and dark.
         """
-        return range_of(list(self.values(channels)), inverted=inverted)
+        return range_of(list(self.values(channels)), inverted=inverted, noise=self._noise(channels))
 
 
 def survey(
@@ -105,15 +127,23 @@ def survey(
     constant = set(asked)
     copies = set(combinations(sorted(asked), 2))
     grid: list[NDArray[Any]] = []
+    noise = NoiseTally(image.shape)
     for number, (rows, columns) in enumerate(parts, start=1):
         pixels = image.read(rows, columns)
         constant = {c for c in constant if _equal(pixels[..., c], first[c])}
         copies = {(a, b) for a, b in copies if _equal(pixels[..., a], pixels[..., b])}
         thinned = pixels[-rows.start % step :: step, -columns.start % step :: step]
+        noise.add(pixels[..., asked])
         grid.append(np.moveaxis(thinned, 2, 0)[asked].reshape(len(asked), -1))
         if report is not None:
             report(number, len(parts))
-    return Survey(tuple(asked), frozenset(constant), frozenset(copies), np.concatenate(grid, 1))
+    return Survey(
+        channels=tuple(asked),
+        constant=frozenset(constant),
+        copies=frozenset(copies),
+        grid=np.concatenate(grid, 1),
+        noise=noise.deviations or (0.0,) * len(asked),
+    )
 
 
 def _equal(plane: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -331,14 +331,47 @@ def group_sinks(
     shape: tuple[int, ...],
     radius: int,
 ) -> NDArray[np.int32]:
-    """Id 1..n for each path, by the node it ends at: paths that end close together are one cell."""
-    sinks = np.zeros(shape, bool)
-    sinks.ravel()[nodes[ends]] = True
-    if radius > 0:
-        sinks = ndimage.binary_dilation(sinks, iterations=radius)
-    groups, _ = ndimage.label(sinks, structure=np.ones((3, 3), bool))
-    result: NDArray[np.int32] = groups.ravel()[nodes[ends]].astype(np.int32)
+    """Id 1..n for each path, by the node it ends at: paths that end close together are one cell.
+
+    Two ends are close if, each grown by ``radius`` pixels to the four sides, they touch or overlap,
+    corners included. Only the ends are looked at, so that the work does not depend on the size of
+    the image beyond one table.
+    """
+    is_sink = np.zeros(len(nodes), bool)
+    is_sink[ends] = True
+    sinks = np.flatnonzero(is_sink)
+    group = _join_close(nodes[sinks], shape, radius)
+    of_node = np.zeros(len(nodes), np.int32)
+    of_node[sinks] = group + 1
+    result: NDArray[np.int32] = of_node[ends]
     return result
+
+
+def _join_close(places: NDArray[np.intp], shape: tuple[int, ...], radius: int) -> NDArray[np.int32]:
+    """Group 0..n-1 of each place (flat indices, ascending), in the order of their first ones."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components as components
+
+    height, width = shape
+    count = len(places)
+    reach = 2 * radius + 1
+    number = np.full((height + reach) * (width + 2 * reach), -1, np.int32)
+    y, x = np.divmod(places, width)
+    padded = y * (width + 2 * reach) + x + reach
+    number[padded] = np.arange(count, dtype=np.int32)
+    first, second = [], []
+    for dy in range(reach + 1):
+        for dx in range(-reach, reach + 1):
+            if dy + abs(dx) > reach + 1 or (dy == 0 and dx <= 0):
+                continue
+            other = number[padded + dy * (width + 2 * reach) + dx]
+            close = np.flatnonzero(other >= 0)
+            first.append(close)
+            second.append(other[close])
+    pairs = (np.concatenate(first), np.concatenate(second))
+    graph = coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(count, count))
+    group: NDArray[np.int32] = components(graph, directed=False)[1]
+    return group
 
 
 def _mean_confidence(

@@ -63,6 +63,10 @@ def _vary_channels(
     image: Pixels, settings: AugmentationPart, rng: np.random.Generator, *, nucleus: int | None
 ) -> Pixels:
     if nucleus is not None and rng.random() < settings.drop_channel:
+        rest = np.flatnonzero(image.reshape(-1, image.shape[2]).any(axis=0))
+        rest = rest[rest != nucleus]
+        if len(rest) == 1:  # prediction leaves empty channels out
+            return image[:, :, rest]
         image = image.copy()
         image[:, :, nucleus] = 0
     elif nucleus is None and rng.random() < settings.to_grey:

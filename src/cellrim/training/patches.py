@@ -104,9 +104,13 @@ class PatchSource:
             octaves = self._octaves(rng)
         sample = group[int(rng.integers(len(group)))]
         image, kind, maps = self._cut(sample, rng, octaves=octaves)
-        nucleus = self._recipe.data[sample.source].nucleus_channel
-        image = vary(image, settings, rng, nucleus=nucleus)
+        image = vary(image, settings, rng, nucleus=self._nucleus(sample))
         return Patch(np.ascontiguousarray(image.transpose(2, 0, 1)), kind, maps)
+
+    def _nucleus(self, sample: PackedSample) -> int | None:
+        """Where the nuclear channel, if the recipe names one, is among those that are packed."""
+        channel = self._recipe.data[sample.source].nucleus_channel
+        return sample.channels.index(channel) if channel in sample.channels else None
 
     def _cut(
         self, sample: PackedSample, rng: np.random.Generator, *, octaves: float

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels, median_diameter, relabel
-from cellrim.core.normalise import measure_range, normalise, to_network
+from cellrim.core.normalise import to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.datasets import open_dataset
 from cellrim.datasets.base import Sample, Truth
 from cellrim.datasets.splits import split
 from cellrim.errors import CellrimError, RecipeError
 from cellrim.io.atomic import atomic_path
+from cellrim.prediction.arrangement import Arrangement, arrange_channels, choose_channels
+from cellrim.prediction.survey import survey
 from cellrim.representation.flow import encode
 from cellrim.training.background import background_crops
 from cellrim.training.recipe import Recipe
@@ -188,6 +190,7 @@ def _pack(
         cells=int(len(np.unique(truth.labels)) - (truth.labels == 0).any()),
         diameter=diameter * factor if diameter > 0 else 0.0,
         levels=0,
+        channels=(),
     )
     if part == "validation":
         write_truth(truth_file(folder, whole.key), image, truth)
@@ -204,12 +207,13 @@ def _pack(
 def _write(
     entry: PackedSample, image: Image, truth: Truth, folder: Path, factor: float
 ) -> PackedSample:
+    arrangement = arrange_channels(image, survey(image, choose_channels(image.channels, None)))
     levels = 0
-    for level, pixels in enumerate(_pyramid(image, factor)):
+    for level, pixels in enumerate(_pyramid(image, arrangement, factor)):
         _save(image_file(folder, entry.key, level), pixels)
         levels = level + 1
     _save(maps_file(folder, entry.key), packed_maps(truth, factor))
-    return replace(entry, levels=levels)
+    return replace(entry, levels=levels, channels=arrangement.channels)
 
 
 def sample_key(sample: Sample) -> str:
@@ -227,11 +231,14 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         np.save(partial, array, allow_pickle=False)
 
 
-def _pyramid(image: Image, factor: float) -> Iterator[NDArray[np.float16]]:
-    """Normalise and halve repeatedly, ``YXC``: one channel if the image is grey, else three."""
-    pixels = to_network(normalise(image.pixels, measure_range(image.pixels)))
-    if (pixels == pixels[:, :, :1]).all():
-        pixels = pixels[:, :, :1]
+def _pyramid(
+    image: Image, arrangement: Arrangement, factor: float
+) -> Iterator[NDArray[np.float16]]:
+    """Bring to the form of prediction and halve repeatedly, ``YXC``: one channel if grey, or three."""
+    whole = slice(0, image.shape[0]), slice(0, image.shape[1])
+    pixels = arrangement.apply(image).read(*whole)
+    if pixels.shape[2] > 1:
+        pixels = to_network(pixels)
     if factor < 1:
         shape = scaled_shape(image.shape, factor)
         pixels = resize(pixels, shape)

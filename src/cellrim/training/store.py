@@ -21,7 +21,7 @@ from cellrim.errors import MissingExtraError, RecipeError
 from cellrim.io.atomic import atomic_path
 
 INDEX = "index.json"
-VERSION = 2
+VERSION = 3
 FLOW_UNIT = 127.0
 """Flow components are stored as int8 in this unit."""
 OCTAVE_UNIT = 16.0
@@ -48,6 +48,8 @@ class PackedSample:
     background, that of the image it was cut from."""
     levels: int
     """Number of image files, each half the size of the one before."""
+    channels: tuple[int, ...]
+    """Numbers of the image's channels that are packed, in this order; a third one may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,9 @@ def read_index(folder: Path) -> Index | None:
     table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if table.get("version") != VERSION:
         return None
-    samples = tuple(PackedSample(**s) for s in table["samples"])
+    samples = tuple(
+        PackedSample(**{**s, "channels": tuple(s["channels"])}) for s in table["samples"]
+    )
     return Index(table["data_key"], samples, tuple(table["problems"]))
 
 

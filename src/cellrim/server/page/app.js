@@ -32,6 +32,7 @@ const HINTS = {
 };
 
 const images = new Map(); // by a number of our own; those on the server have an id
+const toRecall = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]"); // ids on the server, not listed yet
 let nextKey = 1;
 let current = null; // the image in view
 let selected = [];
@@ -117,22 +118,21 @@ const wishes = () => ({ model: $("model").value || null });
 
 function remember() {
   const ids = [...images.values()].filter((image) => image.id).map((image) => image.id);
-  sessionStorage.setItem(KEPT, JSON.stringify(ids));
+  sessionStorage.setItem(KEPT, JSON.stringify([...toRecall, ...ids]));
 }
 
+// What the page showed before it was loaded again; images dropped meanwhile are not among it.
 async function recall() {
-  const ids = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]");
-  for (const id of ids) {
-    try {
-      const status = await api.status(id);
-      const image = { key: nextKey++, name: status.name, id, status: null, sent: 1, error: null };
-      images.set(image.key, image);
-      listImage(image);
-      took(image, status);
-      if (!current) show(image);
-    } catch {
-      // it is no longer on the server
-    }
+  while (toRecall.length) {
+    const id = toRecall[0];
+    const status = await api.status(id).catch(() => null); // null: no longer on the server
+    toRecall.shift();
+    if (!status) continue;
+    const image = { key: nextKey++, name: status.name, id, status: null, sent: 1, error: null };
+    images.set(image.key, image);
+    listImage(image);
+    took(image, status);
+    if (!current) show(image);
   }
   remember();
 }
