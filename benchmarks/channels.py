@@ -3,9 +3,10 @@
 Usage: CELLRIM_DATA=path/to/data python benchmarks/channels.py [MODEL] [--per-set N] [--only SET]
 
 Segments the held-back images of recipes/general.toml as they are, with their contrast inverted,
-grey images as one channel and as RGB, the others under every other order of their channels and with
-noise in their empty ones, and prints AP50 of each set (of boxes where the truth is boxes), pooled over its images, and how far
-it is from the images as they are. Needs the ``train`` extra for the recipe's split.
+grey images as one channel and as RGB, the others under every other order of their channels and
+with noise in their empty ones. Prints AP50 of each set (of boxes where the truth is boxes), pooled
+over its images, and how far it is from the images as they are. Needs the ``train`` extra for the
+recipe's split.
 """
 
 from __future__ import annotations

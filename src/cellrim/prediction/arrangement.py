@@ -140,7 +140,8 @@ def _is_bright(seen: Survey, channel: int) -> bool:
 def _is_stain(values: NDArray[np.generic]) -> bool:
     """Whether three channels are as much alike as the colours of a stain, and not grey."""
     with np.errstate(all="ignore"):  # what is not finite gives NaN, and no stain
-        alike = np.corrcoef(values.astype(np.float64))[np.triu_indices(3, 1)]
+        matrix: NDArray[np.float64] = np.corrcoef(values.astype(np.float64))
+    alike = matrix[np.triu_indices(3, 1)]
     return bool(_STAINS_LEAST <= alike.min() <= _GREY and alike.max() >= _STAINS_MOST)
 
 

@@ -234,7 +234,7 @@ def _save(path: Path, array: NDArray[Any]) -> None:
 def _pyramid(
     image: Image, arrangement: Arrangement, factor: float
 ) -> Iterator[NDArray[np.float16]]:
-    """Bring to the form of prediction and halve repeatedly, ``YXC``: one channel if grey, or three."""
+    """Bring to the form of prediction and halve repeatedly, ``YXC``: one channel or three."""
     whole = slice(0, image.shape[0]), slice(0, image.shape[1])
     pixels = arrangement.apply(image).read(*whole)
     if pixels.shape[2] > 1:
