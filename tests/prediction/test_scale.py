@@ -19,11 +19,12 @@ from cellrim.representation.flow import DecodeOptions, encode
 class Network:
     """Sees the same grid of cells at every scale; what it says of their size is up to the test.
 
-    ``answer`` takes the scale and returns octaves (None: no cells) and how sure it is.
+    ``answer`` takes the scale and returns octaves (None: no cells) and how sure it is. ``edge``
+    takes the scale and returns the edge of the square cells it sees.
     """
 
-    def __init__(self, answer):
-        self.answer, self.scales = answer, []
+    def __init__(self, answer, edge=lambda scale: EDGE):
+        self.answer, self.edge, self.scales = answer, edge, []
 
     def __call__(self, image):
         scale = image.shape[0] / IMAGE.shape[0]
@@ -33,39 +34,57 @@ class Network:
         maps[0] = -9
         if octaves is None:
             return maps
-        y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-        maps[0][(y % 16 < 12) & (x % 16 < 12)] = 9
-        maps[1] = np.where(y % 16 < 6, sure, -sure)
+        edge = self.edge(scale)
+        y, x = (n % (edge + 4) for n in np.mgrid[: image.shape[0], : image.shape[1]])
+        maps[0][(y < edge) & (x < edge)] = 9
+        maps[1] = np.where(y < edge / 2, sure, -sure)
         maps[3] = octaves
         return maps
 
 
 IMAGE = np.zeros((320, 320, 1), np.float32)
+EDGE = 12
+CANONICAL = EDGE * np.sqrt(4 / np.pi)
+
+
+def estimate(network):
+    return estimate_scale(IMAGE, network, canonical_diameter=CANONICAL)
 
 
 def test_sure_and_settled_at_once():
     network = Network(lambda scale: (0.0, 0.9))
-    assert estimate_scale(IMAGE, network) == 1
+    assert estimate(network) == 1
     assert network.scales == [1.0]
 
 
 @pytest.mark.parametrize("answer", [1.0, 0.6, 0.4])
 @pytest.mark.parametrize("true", [0.25, 0.4, 0.6, 0.9])
 def test_the_answer_is_followed_even_if_the_network_says_too_little(answer, true):
-    network = Network(lambda scale: (answer * np.log2(scale / true), 0.9))
-    assert estimate_scale(IMAGE, network) == pytest.approx(true, rel=0.1)
+    network = Network(
+        lambda scale: (answer * np.log2(scale / true), 0.9),
+        edge=lambda scale: max(2, round(EDGE * scale / true)),
+    )
+    assert estimate(network) == pytest.approx(true, rel=0.1)
     assert len(network.scales) <= 4
+
+
+def test_near_the_right_scale_the_cells_that_are_found_are_measured():
+    """The map calls them canonical, but they are a quarter larger."""
+    network = Network(lambda scale: (0.0, 0.9), edge=lambda scale: 15)
+    assert estimate(network) == pytest.approx(12 / 15, rel=0.05)
+    clumps = Network(lambda scale: (0.0, 0.9), edge=lambda scale: 40)
+    assert estimate(clumps) == 1
 
 
 def test_without_any_cell_the_scale_is_one():
     network = Network(lambda scale: (None, 0.0))
-    assert estimate_scale(IMAGE, network) == 1
+    assert estimate(network) == 1
 
 
 def test_where_it_is_not_sure_other_scales_are_tried():
     """Any size is called right, but the instances convince at a quarter of the size only."""
     network = Network(lambda scale: (0.0, 0.9 if abs(np.log2(scale) + 2) < 0.6 else 0.2))
-    assert estimate_scale(IMAGE, network) == 0.25
+    assert estimate(network) == 0.25
     assert len(network.scales) <= 9
 
 

@@ -5,7 +5,8 @@ the network, the image is rescaled by what the map says, and so on until the ans
 from the canonical size the network says less than the truth (a regression towards the mean), so
 each step goes further than it says, until two looks enclose the answer and the next is drawn
 between them. Where no view was convincing, a pyramid of scales is tried and the most convincing
-one taken. The cost is bounded whatever the size of the image.
+one taken. At the end the cells that were found in that look are measured: near the right scale
+they say it better than the map does. The cost is bounded whatever the size of the image.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.core.labels import Labels, median_diameter
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.core.tiles import Part
 from cellrim.representation.flow import DecodeOptions, decode_with_confidence
@@ -45,6 +47,10 @@ _PRIOR = 2.0
 _CONTRADICTION = 0.4
 # Fewer foreground pixels than this are specks and no evidence.
 _LEAST_FOREGROUND = 24
+# Fewer cells than this do not tell the size of all.
+_LEAST_CELLS = 3
+# Further than this many octaves from what the map says, pieces or clumps were found, not cells.
+_MOST_CORRECTION = 0.75
 # Places tried along each axis for a view that does not hold the whole image.
 _PLACES = 3
 # The map is only trusted this far beyond the canonical diameter, in octaves.
@@ -102,11 +108,14 @@ class Look:
         log2(diameter / canonical) of the cells; None where none is found.
     score
         How convincing the instances are, 0..1.
+    found
+        log2(median diameter / canonical) of the instances; None where there are few.
     """
 
     scale: float
     octaves: float | None
     score: float
+    found: float | None = None
 
     @property
     def evidence(self) -> float:
@@ -125,7 +134,11 @@ _LEAST, _MOST = (float(np.log2(s)) for s in (SMALLEST_SCALE, LARGEST_SCALE))
 
 
 def estimate_scale(
-    image: NDArray[np.float32] | Viewable, predict: Predict, *, options: DecodeOptions | None = None
+    image: NDArray[np.float32] | Viewable,
+    predict: Predict,
+    *,
+    canonical_diameter: float,
+    options: DecodeOptions | None = None,
 ) -> float:
     """Estimate by which factor to resize an image so that its cells have the canonical diameter.
 
@@ -135,6 +148,8 @@ def estimate_scale(
         float32, axes ``YXC``, normalised; or such an image that need not be in memory.
     predict
         Takes such an image, returns float32 maps ``CYX``.
+    canonical_diameter
+        That cells should have, in pixels.
     options
         How maps become instances.
 
@@ -146,7 +161,8 @@ def estimate_scale(
     looks: list[Look] = []
 
     def look(scale: float) -> Look:
-        looks.append(_look(image, scale, predict, options or DecodeOptions()))
+        maps = predict(view(image, 2.0**scale))
+        looks.append(_judge(maps, scale, canonical_diameter, options or DecodeOptions()))
         return looks[-1]
 
     _follow(look, looks, look(0.0), count=_FIRST_LOOKS - 1)
@@ -155,7 +171,7 @@ def estimate_scale(
             if all(abs(scale - seen.scale) > _SAME for seen in looks):
                 look(float(scale))
         _follow(look, looks, _best(looks), count=_LAST_LOOKS)
-    return float(2.0 ** canonical_scale(_best(looks), looks))
+    return float(2.0 ** _measured_scale(_best(looks), looks))
 
 
 def _follow(look: Callable[[float], Look], looks: list[Look], latest: Look, *, count: int) -> None:
@@ -201,11 +217,20 @@ def _best(looks: list[Look]) -> Look:
     return max(looks, key=lambda seen: seen.evidence)
 
 
-def _look(
-    image: NDArray[np.float32] | Viewable, scale: float, predict: Predict, options: DecodeOptions
+def _measured_scale(best: Look, looks: list[Look]) -> float:
+    """Where, in octaves, the cells found in the best look would have the canonical diameter."""
+    followed = canonical_scale(best, looks)
+    if best.found is None or abs(best.scale - best.found - followed) > _MOST_CORRECTION:
+        return followed
+    return float(np.clip(best.scale - best.found, _LEAST, _MOST))
+
+
+def _judge(
+    maps: NDArray[np.float32], scale: float, canonical: float, options: DecodeOptions
 ) -> Look:
-    maps = predict(view(image, 2.0**scale))
-    return Look(scale, log2_diameter(maps), conviction(maps, options))
+    labels, sure = decode_with_confidence(maps, options)
+    found = np.log2(median_diameter(labels) / canonical) if len(sure) >= _LEAST_CELLS else None
+    return Look(scale, log2_diameter(maps), _share_sure(maps, labels, sure), found)
 
 
 def conviction(maps: NDArray[np.float32], options: DecodeOptions) -> float:
@@ -221,7 +246,10 @@ def conviction(maps: NDArray[np.float32], options: DecodeOptions) -> float:
     options
         How maps become instances.
     """
-    labels, sure = decode_with_confidence(maps, options)
+    return _share_sure(maps, *decode_with_confidence(maps, options))
+
+
+def _share_sure(maps: NDArray[np.float32], labels: Labels, sure: NDArray[np.float32]) -> float:
     if not len(sure):
         return 0.0
     area = np.bincount(labels.ravel(), minlength=len(sure) + 1)[1:]

@@ -207,8 +207,11 @@ class Segmenter:
     def estimate_scale(self, image: Viewable) -> float:
         """Estimate by which factor a normalised image is brought to the network's scale."""
         most = max(1.0, float(np.sqrt(MOST_ENLARGED_PIXELS / (image.shape[0] * image.shape[1]))))
-        canonical = estimate_scale(image, self._run, options=self.card.decode)
-        enlarged = canonical * self.card.network_diameter / self.card.canonical_diameter
+        diameter = self.card.canonical_diameter
+        canonical = estimate_scale(
+            image, self._run, canonical_diameter=diameter, options=self.card.decode
+        )
+        enlarged = canonical * self.card.network_diameter / diameter
         return min(enlarged, most, LARGEST_SCALE)
 
     def diameter_at(self, scale: float) -> float:
