@@ -21,7 +21,7 @@ HIGH_PERCENTILE = 99.8
 CLIP = (-0.5, 2.0)
 # A range of fewer standard deviations of the noise than this is not stretched over the whole of
 # 0..1: what would be seen is noise and dust (docs/decisions/0011-one-form.md).
-LEAST_CONTRAST = 24.0
+LEAST_CONTRAST = 16.0
 # More pixels than this do not change a percentile by a visible amount.
 MAX_MEASURED_PIXELS = 2_000_000
 
