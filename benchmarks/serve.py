@@ -327,7 +327,12 @@ def light_model(folder: Path) -> Path:
     (folder / ONNX_NAME).write_bytes(data)
     # It is sure of no cell, and all of them are to be given out.
     all_cells = replace(card.decode, min_confidence=0.0)
-    changes = {"name": "light", "sha256": sha256_of(data), "decode": all_cells}
+    changes = {
+        "name": "light",
+        "sha256": sha256_of(data),
+        "int8_sha256": None,
+        "decode": all_cells,
+    }
     write_card(folder / CARD_NAME, card.model_copy(update=changes))
     return folder
 

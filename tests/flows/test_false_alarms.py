@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellrim.datasets import open_dataset
 from cellrim.datasets.base import Truth
 from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.skipif(not embedded_models(), reason="no model is embed
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "false_alarms.py"
 MOST_PER_MEGAPIXEL = 1.0
+HELD_BACK = ("cho07", "cho12", "cho16", "cho17")
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +55,20 @@ def background(model, real_data):
     return cells, pixels / 1e6
 
 
-@pytest.mark.xfail(strict=True, reason="one cell in a crop of 71 x 71 pixels; docs/channels.md")
-def test_background_between_real_cells(background):
-    cells, megapixels = background
-    assert cells <= MOST_PER_MEGAPIXEL * megapixels
-
-
 def test_background_between_real_cells_gets_no_worse(background):
+    """Small crops with a piece of debris here and there: docs/channels.md."""
     cells, _ = background
     assert cells <= 1
+
+
+def test_fields_without_a_cell(model, real_data):
+    """Background of the four held-back images of bbbc030, some 400 pixels wide."""
+    listing = open_dataset(real_data / "seed" / "BBBC030", "bbbc030")
+    cells = pixels = 0
+    for sample in listing.samples:
+        if sample.name in HELD_BACK:
+            for crop in background_crops(sample.read_image(), sample.read_truth()):
+                cells += model.segment(crop).count
+                pixels += crop.shape[0] * crop.shape[1]
+    assert pixels > 2_000_000
+    assert cells <= MOST_PER_MEGAPIXEL * pixels / 1e6

@@ -111,6 +111,18 @@ def test_random_cells_come_back(seed):
     assert ((again > 0) == (whole > 0)).all()
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 3))
+def test_few_ends_and_many_are_grouped_alike(seed, radius):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 40, 2))
+    places = np.flatnonzero(rng.random(shape) < rng.random() ** 2)
+    one = flow._join_few(places, shape, radius)
+    other = flow._join_many(places, shape, radius)
+    pairs = set(zip(one.tolist(), other.tolist(), strict=True))
+    assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
+
+
 def test_decoding_goes_where_walking_goes():
     labels = discs((40, 60), (18, 18, 12), (20, 40, 11))
     maps = encode(labels, 24.0)

@@ -33,6 +33,8 @@ _NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1,
 _SPECK = 0.1
 # A unit vector times this, rounded, is the nearest of the eight neighbours.
 _STEP = 1.3065629648763766
+# Ends are few where there is one for more pixels than this. A cell has two or three.
+_FEW = 128
 # 2**9 = 512 steps, longer than any path inside a cell at the canonical scale.
 _DOUBLINGS = 9
 
@@ -334,21 +336,32 @@ def group_sinks(
     """Id 1..n for each path, by the node it ends at: paths that end close together are one cell.
 
     Two ends are close if, each grown by ``radius`` pixels to the four sides, they touch or overlap,
-    corners included. Only the ends are looked at, so that the work does not depend on the size of
-    the image beyond one table.
+    corners included. Where there are few ends only these are looked at.
     """
     is_sink = np.zeros(len(nodes), bool)
     is_sink[ends] = True
     sinks = np.flatnonzero(is_sink)
-    group = _join_close(nodes[sinks], shape, radius)
+    few = len(sinks) * _FEW < shape[0] * shape[1]
+    group = (_join_few if few else _join_many)(nodes[sinks], shape, radius)
     of_node = np.zeros(len(nodes), np.int32)
     of_node[sinks] = group + 1
     result: NDArray[np.int32] = of_node[ends]
     return result
 
 
-def _join_close(places: NDArray[np.intp], shape: tuple[int, ...], radius: int) -> NDArray[np.int32]:
-    """Group 0..n-1 of each place (flat indices, ascending), in the order of their first ones."""
+def _join_many(places: NDArray[np.intp], shape: tuple[int, ...], radius: int) -> NDArray[np.int32]:
+    """Group 0..n-1 of each place (flat indices, ascending)."""
+    grown = np.zeros(shape, bool)
+    grown.ravel()[places] = True
+    if radius > 0:
+        grown = ndimage.binary_dilation(grown, iterations=radius)
+    groups, _ = ndimage.label(grown, structure=np.ones((3, 3), bool), output=np.int32)
+    result: NDArray[np.int32] = groups.ravel()[places] - 1
+    return result
+
+
+def _join_few(places: NDArray[np.intp], shape: tuple[int, ...], radius: int) -> NDArray[np.int32]:
+    """As :func:`_join_many`, without touching each pixel; memory for each pair that is close."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components as components
 
