@@ -275,6 +275,28 @@ def test_dropped_while_the_page_is_still_loading_it_is_listed_once(browser, site
 
 
 @pytest.mark.timeout(400)
+def test_a_removed_image_can_be_brought_back(page, png):
+    from playwright.sync_api import expect
+
+    drop(page, "cells.png", png)
+    wait_for_count(page, "20")
+    page.locator("#stage").focus()
+    page.keyboard.press("n")
+    page.keyboard.press("Delete")
+    wait_for_count(page, "19")
+    page.click('[aria-label="Remove cells.png"]')
+    expect(page.locator("#images .what")).to_have_count(0)
+    page.click("#toast >> text=Undo")
+    expect(page.locator("#images .what")).to_have_text("19 cells, 1 edit")
+    wait_for_count(page, "19")
+    page.keyboard.press("Control+z")
+    wait_for_count(page, "20")
+    page.click('[aria-label="Remove cells.png"]')
+    with page.expect_request(lambda asked: asked.method == "DELETE"):
+        expect(page.locator("#images .what")).to_have_count(0)
+
+
+@pytest.mark.timeout(400)
 def test_select_table_keyboard_and_sliders(page, png, field):
     from playwright.sync_api import expect
 

@@ -33,6 +33,7 @@ const HINTS = {
 
 const images = new Map(); // by a number of our own; those on the server have an id
 const toRecall = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]"); // ids on the server, not listed yet
+const UNDO = 10_000; // milliseconds for which a removed image can be brought back
 let nextKey = 1;
 let current = null; // the image in view
 let selected = [];
@@ -233,15 +234,32 @@ function paintImage(image) {
   $("for-all").disabled = all.length < 2;
 }
 
-async function removeImage(image) {
+function removeImage(image) {
   images.delete(image.key);
   clearTimeout(image.timer);
   image.row.item.remove();
-  if (image.id) api.remove(image.id).then(space.soon, () => {});
+  if (image.status?.state === "ready") {
+    // It stays on the server for as long as the message offers it back.
+    const forGood = setTimeout(() => removeForGood(image), UNDO);
+    const run = () => (clearTimeout(forGood), bringBack(image));
+    say(`${image.name} is removed.`, "info", { label: "Undo", run });
+  } else removeForGood(image);
   remember();
   if (image === current) show([...images.values()][0] ?? null);
   else paintNow();
   if (!$("overview").hidden) paintOverview();
+}
+
+function removeForGood(image) {
+  if (image.id) api.remove(image.id).then(space.soon, () => {});
+}
+
+function bringBack(image) {
+  images.set(image.key, image);
+  $("images").append(image.row.item);
+  remember();
+  show(image);
+  if (isBusy(image.status)) follow(image);
 }
 
 // -------------------------------------------------------------------- the image in view
