@@ -9,6 +9,7 @@ away from any. Where the noise is less than the step between grey values it come
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,26 +29,30 @@ class NoiseTally:
     ----------
     shape
         Height and width of the whole image.
+    channels
+        Numbers of the channels to measure.
     """
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    def __init__(self, shape: tuple[int, int], channels: Sequence[int]) -> None:
+        self._channels = list(channels)
         self._step = max(1, math.isqrt(shape[0] * shape[1] // _PLACES))
         self._found: list[NDArray[np.float32]] = []
 
     def add(self, pixels: NDArray[Any]) -> None:
-        """Take in one part, axes ``YXC``."""
+        """Take in one part, axes ``YXC``, with all channels of the image."""
         lines = pixels.shape[0] - 2
         if lines < 1 or pixels.shape[1] < 3:
             return
         above, middle, below = (
-            pixels[k : lines + k : self._step].astype(np.float32) for k in range(3)
+            pixels[k : lines + k : self._step][..., self._channels].astype(np.float32)
+            for k in range(3)
         )
         places = pixels.shape[1] - 2
         with np.errstate(over="ignore", invalid="ignore"):
             bent = above - 2 * middle + below
             left, middle, right = (bent[:, k : places + k : self._step] for k in range(3))
             both = np.abs(left - 2 * middle + right)
-        self._found.append(both.reshape(-1, pixels.shape[2]))
+        self._found.append(both.reshape(-1, len(self._channels)))
 
     @property
     def deviations(self) -> tuple[float, ...]:
@@ -55,9 +60,7 @@ class NoiseTally:
 
         0 for a channel of which nothing is finite, and where there was too little to measure.
         """
-        if not self._found:
-            return ()
-        found = np.concatenate(self._found)
+        found = np.concatenate([np.zeros((0, len(self._channels)), np.float32), *self._found])
         return tuple(_low(column[np.isfinite(column)]) / _RESPONSE for column in found.T)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,16 +103,16 @@ def arrange_channels(image: Readable, seen: Survey) -> Arrangement:
         these and grounds in the very middle apart, not on bright and dark being exchanged.
     """
     showing = seen.showing or seen.channels[:1]
-    intensity = seen.intensity(showing)
+    values = seen.values(showing)
     if len(showing) < 2:
-        return Arrangement(showing, seen.intensity(showing, inverted=_is_bright(seen, showing[0])))
+        return Arrangement(showing, seen.intensity(showing, inverted=_is_grey_on_bright(values[0])))
+    intensity = seen.intensity(showing)
     if len(showing) > 2:
-        values = seen.values(showing)
-        negative = not _is_on_bright_ground(values, intensity)
-        if not negative or _is_stain(values):
-            span = seen.intensity(showing, inverted=negative)
-            order = _as_stains(span)
-            return Arrangement(tuple(showing[k] for k in order), span.select(order))
+        dark_ground = not _is_on_bright_ground(values, intensity)
+        if not dark_ground or _is_stain(values):
+            colours = seen.intensity(showing, inverted=dark_ground)
+            order = _as_stains(colours)
+            return Arrangement(tuple(showing[k] for k in order), colours.select(order))
     pieces = find_pieces(image, showing, intensity)
     nucleus = most_nuclear(pieces)
     if nucleus is None and len(showing) > 2:
@@ -123,12 +124,11 @@ def arrange_channels(image: Readable, seen: Survey) -> Arrangement:
     return Arrangement(channels, intensity.select(order))
 
 
-def _is_bright(seen: Survey, channel: int) -> bool:
+def _is_grey_on_bright(values: NDArray[Any]) -> bool:
     """Whether the ground of a grey image is nearer to the bright than to the dark end.
 
     The negative of an image says the opposite: as many pixels are left out at either end.
     """
-    values = seen.values([channel])[0]
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
     if not values.size:

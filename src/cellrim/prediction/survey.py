@@ -67,8 +67,9 @@ class Survey:
             copied = any((min(c, other), max(c, other)) in self.copies for other in kept)
             if c not in self.constant and not copied:
                 kept.append(c)
-        more = [c for c in kept if not self._is_noise(c)]
-        return tuple(more or kept)
+        if len(kept) < 2:
+            return tuple(kept)
+        return tuple([c for c in kept if not self._is_noise(c)] or kept)
 
     def _is_noise(self, channel: int) -> bool:
         shown = range_of(list(self.values([channel])))
@@ -127,13 +128,13 @@ def survey(
     constant = set(asked)
     copies = set(combinations(sorted(asked), 2))
     grid: list[NDArray[Any]] = []
-    noise = NoiseTally(image.shape)
+    noise = NoiseTally(image.shape, asked)
     for number, (rows, columns) in enumerate(parts, start=1):
         pixels = image.read(rows, columns)
         constant = {c for c in constant if _equal(pixels[..., c], first[c])}
         copies = {(a, b) for a, b in copies if _equal(pixels[..., a], pixels[..., b])}
         thinned = pixels[-rows.start % step :: step, -columns.start % step :: step]
-        noise.add(pixels[..., asked])
+        noise.add(pixels)
         grid.append(np.moveaxis(thinned, 2, 0)[asked].reshape(len(asked), -1))
         if report is not None:
             report(number, len(parts))
@@ -142,7 +143,7 @@ def survey(
         constant=frozenset(constant),
         copies=frozenset(copies),
         grid=np.concatenate(grid, 1),
-        noise=noise.deviations or (0.0,) * len(asked),
+        noise=noise.deviations,
     )
 
 
