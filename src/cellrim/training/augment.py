@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cellrim.core.normalise import CLIP
+from cellrim.core.noise import NoiseTally
+from cellrim.core.normalise import CLIP, LEAST_CONTRAST
 from cellrim.training.recipe import AugmentationPart
 
 Pixels = NDArray[np.float32]
@@ -95,13 +96,24 @@ def _illuminate(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _noise(image: Pixels, rng: np.random.Generator) -> Pixels:
-    strength = np.float32(rng.uniform(0.01, 0.12))
+    strength = np.float32(rng.uniform(0.01, 0.15))
     noise = rng.standard_normal(image.shape, np.float32)
     if rng.random() < 0.3:  # as coarse as a camera that bins or a JPEG
         noise = ndimage.gaussian_filter(noise, (0.8, 0.8, 0)) * 2
     if rng.random() < 0.5:  # shot noise grows with the signal
         noise *= np.sqrt(np.clip(image, 0.02, 1)) * np.float32(1.5)
-    return image + strength * noise
+    noise *= np.ptp(image, axis=(0, 1)) > 0  # prediction leaves channels of mere noise out
+    return _as_wide_as_noise(image + strength * noise)
+
+
+def _as_wide_as_noise(image: Pixels) -> Pixels:
+    """Bring noisy channels to the contrast that prediction gives them (core/normalise.py)."""
+    tally = NoiseTally((image.shape[0], image.shape[1]), range(image.shape[2]))
+    tally.add(image)
+    wider = np.maximum(LEAST_CONTRAST * np.asarray(tally.deviations, np.float32), 1)
+    ground = np.median(image, axis=(0, 1))
+    result: Pixels = ground + (image - ground) / wider
+    return result
 
 
 def empty_image(size: int, rng: np.random.Generator) -> Pixels:
