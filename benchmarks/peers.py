@@ -3,10 +3,10 @@
 Usage: python benchmarks/peers.py [--edge 2048] [--rounds 3] [--only cellrim,stardist]
 
 Side by side in one run, each in a process of its own, in turn: a 16-bit synthetic field of about
-1,500 nuclei (2048 x 2048) of 24 px; CPU-seconds (user and system) per megapixel and peak memory with
-one thread; and for a 1024 x 1024 file, with the threads each takes by itself, the seconds from the
-start of the process until the label file is there, and until the process has ended (cellrim then
-has measured the cells and written its report).
+1,500 nuclei (2048 x 2048) of 24 px; CPU-seconds (user and system) per megapixel, peak memory,
+both with one thread; and for a 1024 x 1024 file, with the threads that each takes by itself, the
+seconds from the start of the process until the label file is there, and until the process has
+ended (cellrim then has measured the cells and written its report).
 
 - ``cellrim``: the command line, labels only, everything estimated.
 - ``stardist``: the true network and decoding of StarDist 0.9.2 in its default configuration with
