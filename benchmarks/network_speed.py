@@ -5,7 +5,7 @@ Usage: CELLRIM_DATA=path/to/data python benchmarks/network_speed.py [--model gen
 
 CPU-seconds (user and system, one thread) per megapixel of network input, medians of runs in turn;
 then mAP on every validation set through the whole predictor, and the largest loss against fp32,
-which may be 0.005. "int8" is the model's own twin, whose finest layers stay in float32;
+which may be 0.005. "int8" is the model's own twin, whose outermost layers stay in float32;
 "int8 everywhere" spares none (ranges from real training images at the canonical scale). ``--quick``
 only shows that everything runs: small tiles, one round, one image of two sets; its numbers mean
 nothing. Extras ``bench`` and ``train``.

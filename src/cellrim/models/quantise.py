@@ -1,8 +1,8 @@
 """From a network to its twin in 8-bit integers, for processors that are fast at them.
 
 Jacob et al. (CVPR 2018): the ranges of all activations are measured once, on training patches, and
-weights are rounded with one scale for each output channel. What is fine stays in float32: the first
-layers, which see the image, and everything from the sub-pixel shuffle on, which draws the rims.
+weights are rounded with one scale for each output channel. The first layer, which sees the image,
+and the last two, which draw the maps, stay in float32 (docs/decisions/0010-int8.md).
 
 The twin's file holds only the graph and the ranges. Its weights are those of ``model.onnx``, read
 from there at load, so a model folder hardly grows.
@@ -26,29 +26,22 @@ from cellrim.models.card import INT8_NAME, ONNX_NAME, sha256_of
 # Smaller tensors than this are copied into the twin: they cost nothing.
 _LEAST_SHARED_BYTES = 1024
 _HALF = "_half"
-# Names of the modules of :class:`cellrim.models.unet.UNet` that come first.
-_FIRST = ("/rim/", "/stem/", "/down.0/")
+# Modules of :class:`cellrim.models.unet.UNet` that see the image and draw the maps.
+_OUTERMOST = ("/rim/", "/refine/", "/head/")
 # A few extreme activations would make the steps between the others coarse.
 _PERCENTILE = 99.999
 
 
-def fine_layers(model: Any) -> list[str]:
-    """Name what stays in float32: the nodes of an ONNX model that see or draw what is fine.
-
-    They are all down to the first block, and all from the sub-pixel shuffle's convolution on.
-    """
-    nodes = list(model.graph.node)
-    shuffle = next(i for i, n in enumerate(nodes) if n.op_type == "DepthToSpace")
-    before = max(i for i in range(shuffle) if nodes[i].op_type == "Conv")
-    first = [n.name for n in nodes if n.name.startswith(_FIRST)]
-    return [*first, *(n.name for n in nodes[before:])]
+def outermost_layers(model: Any) -> list[str]:
+    """Name the nodes of an ONNX model that stay in float32: the first and the last layers."""
+    return [n.name for n in model.graph.node if n.name.startswith(_OUTERMOST)]
 
 
 def quantise(
     folder: Path,
     batches: Iterable[NDArray[np.float32]],
     *,
-    spared: Callable[[Any], list[str]] = fine_layers,
+    spared: Callable[[Any], list[str]] = outermost_layers,
 ) -> str:
     """Write the int8 twin of a model folder's network beside it.
 
