@@ -5,10 +5,10 @@ Usage: CELLRIM_DATA=path/to/data python benchmarks/network_speed.py [--model gen
 
 CPU-seconds (user and system, one thread) per megapixel of network input, medians of runs in turn;
 then mAP on every validation set through the whole predictor, and the largest loss against fp32,
-which may be 0.005. "int8" is the model's own twin, whose outermost layers stay in float32;
-"int8 everywhere" spares none (ranges from real training images at the canonical scale). ``--quick``
-only shows that everything runs: small tiles, one round, one image of two sets; its numbers mean
-nothing. Extras ``bench`` and ``train``.
+which may be 0.005. "int8" is the model's own twin, whose outermost layers stay in float32; other
+twins spare more or less (SPARED; ranges from real training images at the canonical scale).
+``--quick`` only shows that everything runs: small tiles, one round, one image of two sets; its
+numbers mean nothing. Extras ``bench`` and ``train``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +39,15 @@ EDGE = 512
 MOST_LOST = 0.005
 SEED = 0
 _TILE = 256
+# Name of a twin to the beginnings of the names of the nodes that stay in float32 in it.
+SPARED = {
+    "int8 but the finest layers": (
+        *("/rim/", "/stem/", "/down.0/"),
+        *("/to_rim/", "/shuffle/", "/Add_4", "/refine/", "/head/"),
+    ),
+    "int8 but the first and last layer": ("/rim/", "/head/"),
+    "int8 everywhere": (),
+}
 
 Batch = NDArray[np.float32]
 
@@ -78,22 +88,22 @@ def arguments() -> argparse.Namespace:
 def make_backends(
     folder: ModelFolder, keep: Path, options: argparse.Namespace
 ) -> dict[str, Backend]:
-    everywhere, plain = keep / "everywhere", keep / "fp32.onnx"
+    plain = keep / "fp32.onnx"
     if not plain.is_file():
-        everywhere.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder.network, everywhere / ONNX_NAME)
-        batches = calibration_batches(folder, options.calibration)
-        quantise(everywhere, batches, spared=lambda _: [])
+        keep.mkdir(parents=True, exist_ok=True)
         onnx.save(float_weights(onnx.load(folder.network)), plain)
     makers: dict[str, Any] = {
         "ONNX Runtime fp32": lambda: Onnx(folder.network),
         "ONNX Runtime int8": lambda: Onnx(folder.path / INT8_NAME),
-        "ONNX Runtime int8 everywhere": lambda: Onnx(everywhere / INT8_NAME),
         "OpenVINO fp32": lambda: OpenVino(plain, "f32"),
         "OpenVINO bf16": lambda: OpenVino(plain, "bf16"),
         "OpenVINO int8": lambda: OpenVino(folder.path / INT8_NAME, "f32"),
-        "OpenVINO int8 everywhere": lambda: OpenVino(everywhere / INT8_NAME, "f32"),
     }
+    for name in SPARED:
+        twin = partial(twin_of, folder, keep, name, options.calibration)
+        makers[f"ONNX Runtime {name}"] = lambda twin=twin: Onnx(twin())
+    everywhere = partial(twin_of, folder, keep, "int8 everywhere", options.calibration)
+    makers["OpenVINO int8 everywhere"] = lambda: OpenVino(everywhere(), "f32")
     wanted = [n for n in options.only.split(",") if n] or list(makers)
     backends: dict[str, Backend] = {}
     for name in wanted:
@@ -105,6 +115,21 @@ def make_backends(
 
 
 # ------------------------------------------------------------------ calibrate
+
+
+def twin_of(folder: ModelFolder, keep: Path, name: str, calibration: int) -> Path:
+    """Make a twin, unless it is there; return its file."""
+    path = keep / name.replace(" ", "-") / INT8_NAME
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder.network, path.with_name(ONNX_NAME))
+        batches = calibration_batches(folder, calibration)
+        quantise(path.parent, batches, spared=lambda model: spared_nodes(model, SPARED[name]))
+    return path
+
+
+def spared_nodes(model: Any, beginnings: tuple[str, ...]) -> list[str]:
+    return [n.name for n in model.graph.node if n.name.startswith(beginnings)]
 
 
 def calibration_batches(folder: ModelFolder, count: int) -> Iterator[Batch]:
