@@ -1,12 +1,11 @@
-"""How much context a tile needs: maps of a tile with less of it against those of the whole.
+"""How much context tiles need: the cells of tiled images against those of whole ones.
 
-Usage: CELLRIM_DATA=path/to/data python benchmarks/halo.py [MODEL] [--per-set 2]
+Usage: CELLRIM_DATA=path/to/data python benchmarks/halo.py [MODEL] [--per-set 1]
 
-Validation images at the canonical scale, in float32. The upper left quarter of each goes through
-the network with more and less of the rest around it; the table tells by how much its last 32 rows
-and columns differ from what the whole image gives: length of the difference of the flow, and share
-of the pixels that change between cell and background. "Cost" is what an image of 2048 x 2048 takes
-in tiles of the default size, over its own pixels.
+Validation images, large enough at the network's scale to be cut into tiles of 480 pixels, with
+halos from 64 pixels up, in float32 and in 8-bit integers. The table counts cells without a partner
+of an IoU of 0.99, of the whole and of the tiled image, and gives the smallest IoU of best partners.
+"Cost" is what an image of 2048 x 2048 takes in tiles of the default size, over its own pixels.
 """
 
 from __future__ import annotations
@@ -17,69 +16,65 @@ import numpy as np
 from numpy.typing import NDArray
 from shared import Table, by_set, recipe_samples, truth_of
 
-from cellrim.core.labels import median_diameter
-from cellrim.core.resize import resize, scaled_shape
+from cellrim.core.labels import Labels, median_diameter
 from cellrim.core.tiles import plan_tiles
 from cellrim.datasets.base import Sample
 from cellrim.prediction import Segmenter, load_model
-from cellrim.prediction.arrangement import arrange_channels, choose_channels
 from cellrim.prediction.segmenter import DEFAULT_TILE
-from cellrim.prediction.survey import survey
 
-LEAST, MOST = 576, 960
-"""Edges of the pixels looked at: smaller images are continued by reflection."""
-SEAM = 32
-
-Values = NDArray[np.float32]
+TILE = 480
+LEAST = 700
+"""Pixels at the network's scale that the shorter edge of an image has at least."""
+SAME = 0.99
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", nargs="?", default="general")
-    parser.add_argument("--per-set", type=int, default=2)
+    parser.add_argument("--per-set", type=int, default=1)
     options = parser.parse_args()
-    segmenter = load_model(options.model, precision="float32")
-    stride = segmenter.card.stride
-    halos = [k * stride for k in range(6)]
-    found: dict[int, list[tuple[float, float, float]]] = {h: [] for h in halos}
-    for samples in by_set(recipe_samples("validation")).values():
-        for sample in samples[: options.per_set]:
-            pixels = canonical_pixels(sample, segmenter)
-            whole = segmenter.run_tile(pixels)
-            for halo in halos:
-                found[halo].append(differences(segmenter, pixels, whole, halo))
-    table = Table("halo", "cost", "flow, mean", "flow, most", "changed, mean", "changed, most")
-    for halo, rows in found.items():
-        mean, most, changed = np.array(rows).T
-        numbers = mean.mean(), most.max(), changed.mean(), changed.max()
-        table.row(halo, cost(halo, stride), *(f"{n:.5f}" for n in numbers))
+    for precision in ("float32", "int8"):
+        segmenter = load_model(options.model, precision=precision)
+        stride, most = segmenter.card.stride, segmenter.card.halo
+        halos = range(2 * stride, most + stride, stride)
+        print(f"\n{precision}\n")
+        table = Table("set", "cells", *(f"halo {h}" for h in halos))
+        table.row("cost", "", *(cost(h, stride) for h in halos))
+        for name, samples in by_set(recipe_samples("validation")).items():
+            for sample in samples[: options.per_set]:
+                whole, tiled = segmented(sample, segmenter, list(halos))
+                found = [partners(labels, whole) for labels in tiled]
+                cells = [f"{int(np.sum(p < SAME))} ({p.min():.3f})" for p in found]
+                table.row(name, int(whole.max()), *cells)
 
 
-def canonical_pixels(sample: Sample, segmenter: Segmenter) -> Values:
-    """A sample as the network gets it, ``YXC``."""
+def segmented(
+    sample: Sample, segmenter: Segmenter, halos: list[int]
+) -> tuple[Labels, list[Labels]]:
     image = sample.read_image()
-    height, width = image.shape
-    arranged = arrange_channels(image, survey(image, choose_channels(image.channels, None)))
-    pixels = arranged.apply(image).read(slice(0, height), slice(0, width))
-    scale = segmenter.card.canonical_diameter / median_diameter(truth_of(sample).labels)
-    pixels = resize(pixels, scaled_shape(image.shape, scale))
-    pad = [(0, max(0, LEAST - n)) for n in pixels.shape[:2]]
-    pixels = np.pad(pixels, (*pad, (0, 0)), mode="symmetric")[:MOST, :MOST]
-    height, width = (n // segmenter.card.stride * segmenter.card.stride for n in pixels.shape[:2])
-    return pixels[:height, :width]
+    diameter = min(
+        median_diameter(truth_of(sample).labels),
+        segmenter.card.network_diameter * min(image.shape) / LEAST,
+    )
+    backend, card = segmenter.backend, segmenter.card
+    whole = Segmenter(backend, card, tile_size=8 * TILE).segment(image, diameter=diameter)
+    tiled = []
+    for halo in halos:
+        less = card.model_copy(update={"halo": halo})
+        tiles = Segmenter(backend, less, tile_size=TILE)
+        tiled.append(tiles.segment(image, diameter=diameter).labels)
+    return whole.labels, tiled
 
 
-def differences(
-    segmenter: Segmenter, pixels: Values, whole: Values, halo: int
-) -> tuple[float, float, float]:
-    stride = segmenter.card.stride
-    height, width = (n // 2 // stride * stride for n in pixels.shape[:2])
-    part = segmenter.run_tile(pixels[: height + halo, : width + halo])
-    seam = np.zeros((height, width), bool)
-    seam[-SEAM:] = seam[:, -SEAM:] = True
-    a, b = (maps[:, :height, :width][:, seam] for maps in (part, whole))
-    flow = np.hypot(a[1] - b[1], a[2] - b[2])
-    return float(flow.mean()), float(flow.max()), float(np.mean((a[0] > 0) != (b[0] > 0)))
+def partners(a: Labels, b: Labels) -> NDArray[np.float64]:
+    """IoU of each cell of both with its best partner in the other."""
+    width = int(b.max()) + 1
+    shared = np.bincount(
+        a.ravel().astype(np.int64) * width + b.ravel(), minlength=(int(a.max()) + 1) * width
+    ).reshape(-1, width)
+    union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
+    iou = shared[1:, 1:] / np.maximum(union[1:, 1:], 1)
+    return np.concatenate([iou.max(1), iou.max(0)]) if iou.size else np.ones(1)
 
 
 def cost(halo: int, stride: int, edge: int = 2048) -> float:

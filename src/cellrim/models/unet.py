@@ -9,7 +9,6 @@ rims sharp. Torch lives here and in ``training`` only.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,9 +20,6 @@ from torch import Tensor, nn
 from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.models.precision import FLOAT32
 from cellrim.representation.flow import MAPS
-
-# Share of the reach that matters.
-_HALO = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +43,8 @@ class UNetShape:
         return int(2 ** len(self.widths))
 
     @property
-    def reach(self) -> int:
-        """Distance in pixels beyond which no input changes a core; a multiple of the stride.
+    def halo(self) -> int:
+        """Context in pixels beyond which no input changes a core; a multiple of the stride.
 
         Summed over the layers: a convolution reaches one pixel of its own grid. Cores begin and
         end at multiples of the stride, so none of them shares a pixel of the coarsest grid.
@@ -59,15 +55,6 @@ class UNetShape:
             reach += grid + (grid if level == 0 else grid // 2)
             reach += 2 * grid if level < len(self.widths) - 1 else 0
         return -(-reach // self.stride) * self.stride
-
-    @property
-    def halo(self) -> int:
-        """Context in pixels that a core needs; a multiple of the stride.
-
-        What lies further than 0.6 of the reach changes nothing that is seen
-        (docs/decisions/0012-halo.md).
-        """
-        return math.ceil(_HALO * self.reach / self.stride) * self.stride
 
 
 class UNet(nn.Module):
