@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import tifffile
+import torch
 from typer.testing import CliRunner
 
 from cellrim.cli.main import app
@@ -12,6 +13,7 @@ from cellrim.errors import RecipeError, UsageError
 from cellrim.models.card import read_card
 from cellrim.models.registry import ModelFolder, find_model
 from cellrim.prediction import load_model
+from cellrim.training.checkpoint import blend, read_checkpoint
 from cellrim.training.finetune import fine_tuning_recipe, model_name
 
 _TOY = ("--patches", "32", "--device", "cpu", "--workers", "0")
@@ -49,10 +51,14 @@ def test_one_command_fits_a_model_to_a_folder(trained, discs, tmp_path):
     done = CliRunner().invoke(app, [*arguments, *_TOY])
     assert done.exit_code == 0, done.output
     assert "epoch 0:" in done.output
+    for share in (25, 50, 75):
+        assert f"{share}% of the way from the start: score" in done.output
     with (run / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["epoch"] == "0"
     assert rows[0]["loss"] == ""
+    state = read_checkpoint(run / "checkpoint.pt")
+    assert any((state.start[name] != value).any() for name, value in state.average.items())
     card = read_card(run / "model" / "card.json")
     assert card.name == "discs"
     assert card.started_from == read_card(base / "card.json").sha256
@@ -62,6 +68,15 @@ def test_one_command_fits_a_model_to_a_folder(trained, discs, tmp_path):
     image = tifffile.imread(discs / "discs" / "images" / "field0.tif")
     count = load_model(base, threads=1).segment(image, axes="YX").count
     assert count == 0 or load_model(run / "model", threads=1).segment(image, axes="YX").count > 0
+
+
+def test_a_blend_lies_between_its_ends():
+    first = {"weight": torch.zeros(3), "count": torch.tensor(1)}
+    second = {"weight": torch.full((3,), 4.0), "count": torch.tensor(7)}
+    mixed = blend(first, second, 0.25)
+    assert mixed["weight"].tolist() == [1.0, 1.0, 1.0]
+    assert mixed["count"] == 7
+    assert blend(first, second, 1.0)["weight"].tolist() == [4.0] * 3
 
 
 def test_a_folder_that_is_no_data_set_is_named(tmp_path):

@@ -20,7 +20,8 @@ class Checkpoint:
     """Everything a training resumes from. Patches are made from their number, so no generator.
 
     ``history`` holds one row per epoch; ``best`` is the score of ``best_model``;
-    ``started_from`` the hash of the exported model that training began with.
+    ``started_from`` the hash of the exported model that training began with, ``start`` its weights
+    where they are to be blended with the last ones.
     """
 
     recipe: str
@@ -33,6 +34,15 @@ class Checkpoint:
     best_model: State = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     started_from: str | None = None
+    start: State = field(default_factory=dict)
+
+
+def blend(first: State, second: State, share: float) -> State:
+    """Weights that lie a share of the way from the first to the second; counts are the second's."""
+    return {
+        name: torch.lerp(first[name], value, share) if value.is_floating_point() else value
+        for name, value in second.items()
+    }
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -22,6 +22,7 @@ PATCHES = 4_000
 """Length of a fine-tuning: ten minutes on two cores of a laptop, less than one on a GPU."""
 
 _VALIDATIONS = 4
+_BLENDS = (0.25, 0.5, 0.75)
 # Share of the training over which the learning rate rises.
 _WARMUP = 0.1
 
@@ -31,7 +32,8 @@ def fine_tuning_recipe(data: Path, base: ModelFolder, *, patches: int = PATCHES)
 
     The network, the decode options and the calibration of the confidence are the base model's: a
     handful of images is too little to choose them by. The learning rate is a third of that of a
-    training from nothing, so that what the model knows of other images is bent and not broken.
+    training from nothing, and blends of old and new weights are judged too, so that what the model
+    knows of other images is bent and not broken.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def fine_tuning_recipe(data: Path, base: ModelFolder, *, patches: int = PATCHES)
         model=model,
         training=TrainingPart(patches=patches, learning_rate=3e-4, warmup=round(_WARMUP * patches)),
         augmentation=AugmentationPart(scale_octaves=0.3),
-        validation=ValidationPart(every=max(1, patches // _VALIDATIONS)),
+        validation=ValidationPart(every=max(1, patches // _VALIDATIONS), blends=_BLENDS),
         decode=DecodePart(
             options=base.card.decode,
             calibration=base.card.calibration,

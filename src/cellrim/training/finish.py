@@ -30,7 +30,7 @@ from cellrim.models.quantise import quantise
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.training.calibrate import fit_calibration, judge_predictions
-from cellrim.training.checkpoint import Checkpoint, read_checkpoint
+from cellrim.training.checkpoint import Checkpoint, blend, read_checkpoint
 from cellrim.training.loop import CHECKPOINT
 from cellrim.training.patches import PatchSource
 from cellrim.training.places import MODEL, Places, Say, packed_index
@@ -73,8 +73,9 @@ Predictions = Sequence[tuple[str, PackedSample, Prediction]]
 def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) -> Path:
     """Make the model folder and the report of a run from its checkpoint.
 
-    The better of the best epoch and the last averaged weights is taken, by all validation images;
-    decode options are searched on them; the ONNX file is compared with torch.
+    The best of the best epoch, the last averaged weights and their blends with the first ones is
+    taken, by all validation images; decode options are searched on them; the ONNX file is compared
+    with torch.
 
     Raises
     ------
@@ -117,11 +118,16 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
 def _better_weights(
     recipe: Recipe, state: Checkpoint, places: Places, samples: Samples, *, say: Say
 ) -> UNet:
-    """Network with the weights of the best epoch or the last average, whichever scores higher."""
+    """Network with the candidate's weights that score highest: best epoch, last average, blends."""
     model = UNet(UNetShape(recipe.model.widths, recipe.model.rim))
     candidates = {"last average": state.average}
     if state.best_model:
         candidates["best epoch"] = state.best_model
+    if state.start:
+        candidates |= {
+            f"{share:.0%} of the way from the start": blend(state.start, state.average, share)
+            for share in recipe.validation.blends
+        }
     reached = {}
     for name, weights in candidates.items():
         model.load_state_dict(weights)

@@ -115,6 +115,7 @@ class Trainer:
         self.best_model: State = {}
         self.history: list[dict[str, float]] = []
         self.started_from: str | None = None
+        self.start: State = {}
 
     # ------------------------------------------------------------------ parts
 
@@ -181,6 +182,7 @@ class Trainer:
             best_model=self.best_model,
             history=self.history,
             started_from=self.started_from,
+            start=self.start,
         )
         write_checkpoint(path, state)
 
@@ -204,7 +206,7 @@ class Trainer:
         self._optimiser.load_state_dict(state.optimiser)
         self.patches, self.seconds = state.patches, state.seconds
         self.best, self.best_model, self.history = state.best, state.best_model, state.history
-        self.started_from = state.started_from
+        self.started_from, self.start = state.started_from, state.start
 
     # ------------------------------------------------------------------ the loop
 
@@ -248,6 +250,8 @@ class Trainer:
 
     def judge_start(self, observer: Observer) -> None:
         """Validate the weights training begins with, as epoch 0: the mark to beat."""
+        if self.recipe.validation.blends:
+            self.start = _copied(self.average_state())
         if self.rank == 0:
             self._judge(observer, {"epoch": 0.0, "patches": 0.0, "minutes": 0.0})
 
@@ -327,7 +331,7 @@ class Trainer:
         self.history.append(row)
         if score > self.best:
             self.best = score
-            self.best_model = {k: v.detach().cpu().clone() for k, v in self.average_state().items()}
+            self.best_model = _copied(self.average_state())
 
     def average_state(self) -> State:
         """Weights of the averaged model."""
@@ -415,6 +419,10 @@ def half_precision(device: torch.device) -> torch.dtype | None:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if fast else None
+
+
+def _copied(weights: State) -> State:
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:

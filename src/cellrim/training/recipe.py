@@ -107,6 +107,10 @@ class ValidationPart(_Part):
     """Patches between validations; one such stretch is an epoch."""
     images_per_set: Annotated[int, Field(gt=0)] = 12
     """Images of each set in the validations on the way; the last one takes all."""
+    blends: tuple[Fraction, ...] = ()
+    """Shares of the way from the weights that training began with (--from) to the last ones, of
+    which blends are judged too in the end (Wortsman et al., "Robust fine-tuning of zero-shot
+    models", CVPR 2022)."""
 
 
 class DecodePart(_Part):
