@@ -2,7 +2,6 @@
 ``olympus.oib.md``), LIF and ND2 as ``vendor_files.py`` writes them."""
 
 import gzip
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +62,12 @@ def assert_holds(path: Path, pixels: np.ndarray, **options) -> None:
         for index in stack.indices():
             expected = np.moveaxis(pixels[index.t, index.z], 0, -1)
             np.testing.assert_array_equal(stack.read(index).pixels, expected)
+
+
+def read_all(path: Path) -> None:
+    with open_stack(path, scene=0) as stack:
+        for index in stack.indices():
+            stack.read(index)
 
 
 def test_zeiss(tmp_path):
@@ -171,10 +176,8 @@ def test_a_file_that_is_cut_off_is_named(tmp_path, write, kept):
     path = tmp_path / f"cut.{write.__name__}"
     write(path)
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    with pytest.raises(ImageReadError, match="cut") as caught, ExitStack() as stack:
-        opened = stack.enter_context(open_stack(path, scene=0))
-        for index in opened.indices():
-            opened.read(index)
+    with pytest.raises(ImageReadError, match="cut") as caught:
+        read_all(path)
     assert "\n" not in str(caught.value)
     assert "()" not in str(caught.value)
 

@@ -200,7 +200,9 @@ _ND2_DYE = {"pFluorescentProbe": {"sName": "dye"}}
 
 def _nd2_chunk(name: str, data: bytes, room: int) -> bytes:
     """Magic number, room for the name, length of the data; name; data."""
-    return struct.pack("<IIQ", _ND2_MAGIC, room, len(data)) + name.encode().ljust(room, b"\0") + data
+    return (
+        struct.pack("<IIQ", _ND2_MAGIC, room, len(data)) + name.encode().ljust(room, b"\0") + data
+    )
 
 
 def _nd2_value(name: str, value: object) -> bytes:

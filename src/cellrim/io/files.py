@@ -30,12 +30,12 @@ def first_bytes(path: Path, count: int = 64) -> bytes:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why reading failed: what a decoder's error says, or else its type.
+    """Say in one line why reading failed: the first that an error says, or else its type.
 
     Examples
     --------
-    >>> reason(ValueError("not this\\nand more")), reason(AssertionError())
-    ('not this', 'AssertionError')
+    >>> reason(ValueError("cut off")), reason(AssertionError())
+    ('cut off', 'AssertionError')
     """
     return (str(error).splitlines() or [type(error).__name__])[0]
 

@@ -79,7 +79,8 @@ def _reader(path: Path) -> Any:
     if not plugins:
         raise MissingExtraError(f"Reading {suffix} files", "formats")
     try:
-        return plugins[0].metadata.get_reader()(path)
+        reader: Any = plugins[0].metadata.get_reader()
+        return reader(path)
     except Exception as error:  # readers raise many types on broken files
         why = reason(error.__cause__ or error.__context__ or error)
         raise ImageReadError(
