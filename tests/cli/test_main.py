@@ -40,7 +40,7 @@ def test_errors_are_shown_without_a_traceback(monkeypatch, capsys, error, code):
     assert capsys.readouterr().err == "Error: Expected this, but got that.\n"
 
 
-HEAVY = "('numpy', 'scipy', 'torch', 'onnxruntime', 'pydantic', 'rich', 'matplotlib')"
+HEAVY = "('numpy', 'scipy', 'torch', 'onnxruntime', 'pydantic', 'rich', 'matplotlib', 'bioio')"
 
 
 def test_import_is_light():

@@ -1,4 +1,4 @@
-"""What every reader needs: the bytes of a file, and which form they have."""
+"""What every reader needs: the bytes of a file, which form they have, and why reading failed."""
 
 from __future__ import annotations
 
@@ -27,6 +27,17 @@ def first_bytes(path: Path, count: int = 64) -> bytes:
         If it is missing, a folder, unreadable or empty.
     """
     return _read(path, count)
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line why reading failed: the first that an error says, or else its type.
+
+    Examples
+    --------
+    >>> reason(ValueError("cut off")), reason(AssertionError())
+    ('cut off', 'AssertionError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def is_tiff(data: bytes) -> bool:

@@ -22,7 +22,7 @@ from cellrim.core.image import RGB, Image, image_from_array
 from cellrim.core.stack import PLANE_AXES, Index, Stack
 from cellrim.errors import CellrimError, ImageReadError
 from cellrim.io.bitmaps import is_bitmap
-from cellrim.io.files import first_bytes, is_jpeg, is_png, is_tiff, read_bytes
+from cellrim.io.files import first_bytes, is_jpeg, is_png, is_tiff, read_bytes, reason
 from cellrim.io.pictures import picture_source
 from cellrim.io.sources import ONE_SCENE, Scene, Source, describe_axes, to_yxc
 from cellrim.io.tiffs import open_tiff, single_series, tiff_scenes, tiff_source
@@ -304,4 +304,4 @@ def _channel_names(source: Source) -> tuple[str, ...]:
 
 
 def _broken(path: Path, error: Exception) -> ImageReadError:
-    return ImageReadError(f"Cannot read {path}: the file is broken ({error}).")
+    return ImageReadError(f"Cannot read {path}: the file is broken ({reason(error)}).")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cellrim.core.stack import Calibration, Index
 from cellrim.errors import ImageReadError, MissingExtraError
+from cellrim.io.files import reason
 from cellrim.io.sources import (
     Scene,
     Source,
@@ -22,7 +23,7 @@ from cellrim.io.sources import (
 )
 
 VENDOR_SUFFIXES = (".czi", ".nd2", ".lif", ".oib", ".oif")
-"""Suffixes that are searched for in folders; by name, any file that bioio reads can be given."""
+"""Suffixes of the makers' files, by which they are told."""
 
 
 def vendor_source(
@@ -63,18 +64,28 @@ def vendor_scenes(path: Path) -> tuple[str, ...]:
 
 
 def _reader(path: Path) -> Any:
+    """Open a file with the reader that bioio puts first for its suffix.
+
+    The others are not asked where it refuses: some make a whole file with fewer planes out of one
+    that is cut off.
+    """
+    suffix = path.suffix.lower()
     try:
-        from bioio import BioImage
-        from bioio_base.exceptions import UnsupportedFileFormatError
+        from bioio.plugins import get_plugins
+
+        plugins = get_plugins(use_cache=True).get(suffix)
     except ImportError as error:
-        raise MissingExtraError(f"Reading {path.suffix} files", "formats") from error
+        raise MissingExtraError(f"Reading {suffix} files", "formats") from error
+    if not plugins:
+        raise MissingExtraError(f"Reading {suffix} files", "formats")
     try:
-        return BioImage(path).reader
-    except UnsupportedFileFormatError as error:
+        reader: Any = plugins[0].metadata.get_reader()
+        return reader(path)
+    except Exception as error:  # readers raise many types on broken files
+        why = reason(error.__cause__ or error.__context__ or error)
         raise ImageReadError(
-            f"Cannot read {path}: no reader for {path.suffix} files is installed, or it does not "
-            f"know this one ({_first_line(error)}). Install the readers with "
-            "pip install 'cellrim[formats]', or export the image as OME-TIFF."
+            f"Cannot read {path}: the file is broken, or not of the form that {suffix} says "
+            f"({why}). Copy it anew, or export the image as OME-TIFF."
         ) from error
 
 
@@ -108,7 +119,7 @@ def bioio_source(
         shape,
         read=read,
         channels=_channels(reader, own, shape),
-        calibration=_calibration(path, reader) if calibrated else Calibration(),
+        calibration=_calibration(path, reader, own, shape) if calibrated else Calibration(),
     )
 
 
@@ -119,17 +130,21 @@ def _channels(reader: Any, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]
     return names if len(names) == count and len(set(names)) == count and not several else None
 
 
-def _calibration(path: Path, reader: Any) -> Calibration:
+def _calibration(path: Path, reader: Any, axes: str, shape: tuple[int, ...]) -> Calibration:
     sizes = reader.physical_pixel_sizes  # bioio gives micrometres
-    step: Any = getattr(reader, "time_interval", None)
-    if isinstance(step, timedelta):
-        step = step.total_seconds()
-    return Calibration(
-        square_pixel(path, sizes.Y, sizes.X),
-        positive(sizes.Z),
-        positive(None if step is None else float(step)),
-    )
+    time: Any = getattr(reader, "time_interval", None)
+    if isinstance(time, timedelta):
+        time = time.total_seconds()
+    steps = {"Z": sizes.Z, "T": None if time is None else float(time)}
+    several = {a for a, n in zip(axes, shape, strict=True) if n > 1}
+    z_step, time_step = (positive(steps[a]) if a in several else None for a in "ZT")
+    pixel_size = square_pixel(path, sizes.Y, sizes.X) if _is_measured(reader) else None
+    return Calibration(pixel_size, z_step, time_step)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _is_measured(reader: Any) -> bool:
+    """Whether the pixel size was measured: Nikon's files say so, and have 1 where it was not."""
+    own = reader.xarray_dask_data.attrs.get("unprocessed")
+    metadata = own.get("metadata") if isinstance(own, dict) else None
+    channels = getattr(metadata, "channels", None)
+    return not channels or all(channels[0].volume.axesCalibrated[:2])
