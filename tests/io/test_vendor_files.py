@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from cellrim.cli.main import app
 from cellrim.core.stack import Index
 from cellrim.errors import ImageReadError
 from cellrim.io.images import open_stack, scene_names
@@ -95,6 +97,19 @@ def test_leica(tmp_path):
         assert stack.calibration.z_step is None
     assert_holds(path, STACK, scene=0)
     assert_holds(path, OVERVIEW, scene="Overview")
+
+
+def test_from_the_command_line(tmp_path):
+    oib(tmp_path / "a.oib")
+    out = tmp_path / "out"
+    command = ["segment", str(tmp_path / "a.oib"), "-o", str(out), "--save", "cells,ome-tiff"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    header = (out / "a_cells.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"mean_CH1", "mean_CH2", "mean_TD1", "area_um2"} <= set(header)
+    with open_stack(out / "a_labels.ome.tif") as labels:
+        assert labels.shape == (256, 256)
+        assert labels.calibration.pixel_size == pytest.approx(0.177)
 
 
 def test_of_several_images_one_must_be_chosen(tmp_path):
