@@ -22,7 +22,6 @@ Extras ``bench`` and ``train``. Peers that are not installed are left out with a
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import shutil
@@ -39,7 +38,7 @@ from typing import NamedTuple
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from shared import Table, cpu_seconds, peak_memory
+from shared import Table, cpu_seconds
 from synthetic import DIAMETER, field
 
 EDGE, FIRST_EDGE = 2048, 1024
@@ -55,9 +54,9 @@ def main() -> None:
     if options.run:
         # One process of one peer, started by the lines below.
         RUNNERS[options.run](*options.files)
-        print(json.dumps({"cpu": cpu_seconds() - _excluded[0], "memory": peak_memory()}))
+        print(_excluded[0])
         return
-    names = [n for n in options.only.split(",") if n] or list(RUNNERS)
+    names = [n for n in options.only.split(",") if n] or ["cellrim", *RUNNERS]
     names = [n for n in names if present(n)]
     with tempfile.TemporaryDirectory() as scratch:
         compare(names, Path(scratch), options)
@@ -144,38 +143,41 @@ def start(name: str, image: Path, settings: dict[str, str]) -> Run:
     output = image.parent / "results" / f"{image.stem}_labels.tif"
     shutil.rmtree(output.parent, ignore_errors=True)
     output.parent.mkdir()
-    command = [sys.executable, __file__, "--run", name, str(image), str(output)]
+    command = command_of(name, image, output)
     begin = time.perf_counter()
     first = math.nan
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, stdout=out, stderr=errors, env={**os.environ, **settings}
         )
-        while process.poll() is None:
+        ended = 0
+        while not ended:
+            ended, status, used = os.wait4(process.pid, os.WNOHANG)
             if math.isnan(first) and output.is_file():
                 first = time.perf_counter() - begin
             time.sleep(0.005)
         end = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
         for file in (out, errors):
             file.seek(0)
         if process.returncode or not output.is_file():
             raise SystemExit(f"{name} failed:\n{errors.read()[-2000:]}")
-        figures = json.loads(out.read().splitlines()[-1])
-    return Run(figures["cpu"], figures["memory"], first if first < end else end, end)
+        unpaid_seconds = 0.0 if name == "cellrim" else float(out.read().splitlines()[-1])
+    cpu = used.ru_utime + used.ru_stime - unpaid_seconds
+    return Run(cpu, used.ru_maxrss * 1024, first, end)
+
+
+def command_of(name: str, image: Path, output: Path) -> list[str]:
+    if name != "cellrim":
+        return [sys.executable, __file__, "--run", name, str(image), str(output)]
+    command = [sys.executable, "-m", "cellrim", "segment", str(image)]
+    return [*command, "-o", str(output.parent), "--save", "labels"]
 
 
 # ------------------------------------------------------------------ the peers, one process each
 
 _excluded = [0.0]
 """CPU-seconds of this process that are no work of the peer."""
-
-
-def run_cellrim(image: Path, output: Path) -> None:
-    """Run the command line in this process, as the entry point does."""
-    from cellrim.cli.main import app
-
-    command = ["segment", str(image), "-o", str(output.parent), "--save", "labels"]
-    app(command, standalone_mode=False)
 
 
 def run_stardist(image: Path, output: Path, *, grid: int = 1) -> None:
@@ -238,7 +240,6 @@ def write(path: Path, labels: NDArray[np.integer]) -> None:
 GRIDS = {"stardist": 1, "stardist grid 2": 2}
 NAMES = {grid: name for name, grid in GRIDS.items()}
 RUNNERS: dict[str, Callable[[Path, Path], None]] = {
-    "cellrim": run_cellrim,
     "stardist": run_stardist,
     "stardist grid 2": lambda image, output: run_stardist(image, output, grid=2),
     "watershed": run_watershed,

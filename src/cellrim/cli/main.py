@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -62,6 +63,8 @@ def run() -> None:
 
     Exit codes: 0 all went well, 1 something failed, 2 bad usage before any work.
     """
+    # Nothing here multiplies large matrices: NumPy's threads would only spin while they wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # tifffile logs what is odd in a broken file; the one error line says it already.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
