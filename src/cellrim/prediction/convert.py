@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import cast
 
 import numpy as np
 
@@ -204,8 +203,8 @@ def _image(plan: Conversion, name: str) -> Image | None:
         if len(stack) == 1:
             return collapse_grey(stack.read(Index()))
         index = split_plane(name)[1]
-        if index in stack.indices():
-            return stack.read(cast("Index", index))
+        if index is not None and index in stack.indices():
+            return stack.read(index)
         raise UsageError(
             f"Expected an image of one plane for {name}, but {path} is a stack: the names of its "
             "planes end as in NAME_t003_z001."
