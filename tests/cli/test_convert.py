@@ -7,6 +7,7 @@ from cellrim.cli.main import app
 from cellrim.errors import CellrimError
 from cellrim.io.exports import FORMATS
 from cellrim.io.labels import read_labels, write_labels
+from cellrim.io.tables import read_csv
 
 ROUND = [kind for kind, known in FORMATS.items() if known.read]
 
@@ -61,6 +62,82 @@ def test_a_stack_of_labels_becomes_a_file_for_each_plane_or_one_for_all(tmp_path
             np.testing.assert_array_equal(labels, frame)
     with pytest.raises(CellrimError, match="say a folder"):
         run(stack, tmp_path / "one.zip")
+
+
+def write_movie(folder, cells, picture):
+    """Write an OME-TIFF of two times and three slices, and the labels of its planes."""
+    labels = np.stack([np.roll(cells, n, axis=1) for n in range(6)]).reshape(2, 3, *cells.shape)
+    images = np.stack([picture + n for n in range(6)]).reshape(2, 3, *picture.shape)
+    about = {"axes": "TZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    for name, values in (("movie_labels.ome.tif", labels), ("images/movie.ome.tif", images)):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        stored = values.astype(np.uint16)
+        tifffile.imwrite(path, stored, ome=True, metadata=about, photometric="minisblack")
+    return labels
+
+
+@pytest.mark.parametrize("kind", ["labels", "ome-tiff", "ome-zarr"])
+@pytest.mark.parametrize("with_image", [False, True])
+def test_a_stack_goes_into_one_file_with_its_axes(tmp_path, cells, picture, kind, with_image):
+    labels = write_movie(tmp_path, cells, picture)
+    there = tmp_path / f"there{FORMATS[kind].ending}"
+    image = ["--image", tmp_path / "images"] if with_image else []
+    run(tmp_path / "movie_labels.ome.tif", there, *image)
+    run(there, tmp_path / "rois", "--to", "rois")
+    back = tmp_path / "back_labels.tif"  # put together again from a file for each plane
+    run(tmp_path / "rois", back, "--from", "rois", "--shape", "70,90")
+    with tifffile.TiffFile(back) as tiff:
+        assert tiff.series[0].axes == "TZYX"
+        np.testing.assert_array_equal(tiff.asarray(), labels)
+    if kind == "ome-zarr":
+        import zarr
+
+        root = zarr.open(str(there), mode="r")
+        stored = root["labels"]["cells"]["0"] if with_image else root["0"]
+        np.testing.assert_array_equal(stored[:], labels)
+
+
+def test_the_planes_of_a_stack_find_theirs_in_the_image(tmp_path, cells, picture):
+    write_movie(tmp_path, cells, picture)
+    for image in (tmp_path / "images", tmp_path / "images" / "movie.ome.tif"):
+        out = tmp_path / f"tables {image.name}"
+        run(tmp_path / "movie_labels.ome.tif", out, "--to", "cells", "--image", image)
+        tables = sorted(out.iterdir())
+        assert len(tables) == 6
+        first, last = (read_csv(tables[n]) for n in (0, 5))
+        np.testing.assert_allclose(last["area_um2"], last["area"] / 4)
+        assert first["min_grey"].tolist() != last["min_grey"].tolist()
+
+
+def test_planes_that_are_no_whole_stack_are_refused(tmp_path, cells):
+    for name in ("a_t000", "a_t002"):
+        write_labels(tmp_path / "planes" / f"{name}_labels.tif", cells)
+    with pytest.raises(CellrimError, match="every plane of one stack"):
+        run(tmp_path / "planes", tmp_path / "a.ome.tif", "--from", "labels")
+
+
+def test_images_are_found_whatever_their_suffix(folders):
+    for path in (folders / "images").iterdir():
+        path.rename(path.with_suffix(".ome.tif"))
+    run(folders / "labels", folders / "all.csv")
+    run(folders / "all.csv", folders / "out", "--to", "labels", "--image", folders / "images")
+    assert len(list((folders / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("ending", "says"),
+    [
+        ("_rois.zip", "3 of 4 lie outside"),
+        ("_cells.geojson", r"\(70, 90\)"),
+        ("_coco.json", "shape"),
+    ],
+)
+def test_cells_of_an_image_of_another_size(folders, ending, says):
+    run(folders / "labels" / "ü_labels.tif", folders / f"a{ending}")
+    with pytest.raises(CellrimError, match=says):
+        run(folders / f"a{ending}", folders / "back.tif", "--shape", "20,20")
+    assert not (folders / "back.tif").exists()
 
 
 def test_overlay_and_table_take_the_image(folders):

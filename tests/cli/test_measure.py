@@ -44,6 +44,14 @@ def test_folders_are_paired_by_name(folders):
     assert same.schema.field("touches_border").type == "bool"
 
 
+def test_images_are_found_whatever_their_suffix(folders):
+    for path in (folders / "images").rglob("*.tif"):
+        path.rename(path.with_suffix(".ome.tif"))
+    result = run(folders / "labels", "--image", folders / "images", "-o", folders / "t.csv")
+    assert result.exit_code == 0
+    assert "2 images, 8 cells" in result.stdout
+
+
 def test_one_bad_file_does_not_stop_the_rest(folders, cells):
     write_labels(folders / "labels" / "sub" / "ü_labels.tif", cells[:-1])
     write_labels(folders / "labels" / "alone_labels.tif", cells)

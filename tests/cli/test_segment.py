@@ -122,6 +122,8 @@ def test_exit_codes(images, tiny_model, tmp_path):
         (("{in}", "-o", "{out}", "--pixel-size", "small"), "pixel size"),
         (("{in}", "-o", "{out}", "--target", "all"), "nuclei, cells, both"),
         (("{in}", "-o", "{out}", "--nucleus", "0"), "no target"),
+        (("{in}", "-o", "{out}", "--cell", "0", "--channels", "1"), "--channels or --cell"),
+        (("{in}", "-o", "{out}", "--cell", "0,1"), "one channel that shows the cells"),
         (("{in}", "-o", "{out}", "--save", "all"), "labels, overlay, cells"),
         (("{in}", "-o", "{out}", "--resume", "--overwrite"), "both"),
     ],
@@ -135,6 +137,34 @@ def test_bad_usage_is_told_before_any_work(images, tmp_path, tiny_model, argumen
     assert isinstance(result.exception, UsageError)
     assert says in str(result.exception)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "channels"),
+    [
+        (("--cell", "actin"), ["actin"]),
+        (("--cell", "actin", "--nucleus", "DAPI"), ["actin", "DAPI"]),
+        (("--channels", "1,0"), [1, 0]),
+    ],
+)
+def test_channels_are_told_in_either_way(tmp_path, discs, tiny_model, given, channels):
+    cells = np.stack([discs((64, 96), 8, spacing=32), discs((64, 96), 12, spacing=32)])
+    path, out = tmp_path / "a.ome.tif", tmp_path / "out"
+    names = {"axes": "CYX", "Channel": {"Name": ["DAPI", "actin"]}}
+    tifffile.imwrite(path, cells, metadata=names, photometric="minisblack")
+    fixed = ["-o", str(out), "--model", str(tiny_model), "--diameter", "20", "--no-report"]
+    result = CliRunner().invoke(app, ["segment", str(path), *fixed, *given])
+    assert result.exit_code == 0, result.output
+    assert json.loads((out / "run.json").read_text())["options"]["channels"] == channels
+
+
+def test_a_name_with_a_line_break_is_told_on_one_line(images, tiny_model, tmp_path):
+    (images / "a.png").rename(images / "new\nline.png")
+    given = [str(images), "-o", str(tmp_path / "out"), "--model", str(tiny_model), "--no-report"]
+    result = CliRunner().invoke(app, ["segment", *given])
+    assert result.exit_code == 0, result.output
+    assert "new\\nline: " in result.stdout
+    assert (tmp_path / "out" / "new\nline_labels.tif").is_file()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cellrim.errors import InputError, OutputError
-from cellrim.io.tables import read_csv, write_csv
+from cellrim.io.tables import read_csv, write_csv, write_parquet
 
 
 def test_round_trip(tmp_path):
@@ -28,6 +28,16 @@ def test_numbers_are_short(tmp_path):
         {"a": np.array([0.9], np.float32), "b": np.array([1 / 3]), "c": np.array([1234.5])},
     )
     assert (tmp_path / "t.csv").read_text() == "a,b,c\n0.9,0.3333333,1234.5\n"
+
+
+def test_only_empty_fields_are_null_in_parquet(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = ["nan", "NA", "null", "new\nline", "-1.#IND", ""]
+    columns = {"image": np.array(names, object), "mean": np.array([1, np.nan, np.inf, 2, 3, 4.0])}
+    write_csv(tmp_path / "t.csv", columns)
+    write_parquet(tmp_path / "t.parquet", tmp_path / "t.csv", kinds={"image": "string"})
+    back = parquet.read_table(tmp_path / "t.parquet").to_pydict()
+    assert back == {"image": [*names[:-1], None], "mean": [1, None, np.inf, 2, 3, 4]}
 
 
 def test_no_rows(tmp_path):

@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from cellrim.errors import UsageError
-from cellrim.prediction.inputs import OUTPUT_ENDINGS, find_jobs
+from cellrim.prediction.inputs import OUTPUT_ENDINGS, find_jobs, images_by_name
 
 
 def _touch(root: Path, *names: str) -> None:
@@ -160,3 +161,26 @@ def test_results_for_cells_and_nuclei(tmp_path):
     outputs = both[0].outputs(tmp_path)
     assert outputs["labels"].name == "a_cells.tif"
     assert outputs["nuclei"].name == "a_nuclei.tif"
+
+
+def test_images_are_named_without_their_suffix_whatever_it_is(tmp_path):
+    _touch(tmp_path, "a.ome.tif", "b.czi", "sub/a.png", "sub/a.tif", "c.zarr/.zattrs", "d.txt")
+    found = images_by_name(tmp_path)
+    assert {name: len(paths) for name, paths in found.items()} == {
+        "a": 1, "b": 1, "c": 1, "sub/a": 2,
+    }  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_searched_is_named(tmp_path, monkeypatch):
+    """Permissions do not hold for root, so that the refusal of the system is played."""
+    _touch(tmp_path, "a.png", "closed/b.png")
+
+    def scandir(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    list_folder = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UsageError, match=r"Cannot search .*closed: Permission denied"):
+        find_jobs([tmp_path], tmp_path / "out")

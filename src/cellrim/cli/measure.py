@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cellrim.cli.text import on_one_line
 from cellrim.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +60,6 @@ def measure(
 
 def _show(outcome: Outcome) -> None:
     if outcome.error is not None:
-        typer.echo(f"{outcome.name}: failed. {outcome.error}", err=True)
+        typer.echo(on_one_line(f"{outcome.name}: failed. {outcome.error}"), err=True)
     else:
-        typer.echo(f"{outcome.name}: {outcome.cells} cells")
+        typer.echo(on_one_line(f"{outcome.name}: {outcome.cells} cells"))

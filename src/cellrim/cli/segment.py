@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from cellrim.cli.text import on_one_line
 from cellrim.errors import CellrimError, UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ def segment(
         typer.Option(
             metavar="DAPI,1",
             help="Channels that show the cells, by name or counted from 0; else all.",
+        ),
+    ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(
+            metavar="actin|1",
+            help="Channel that shows the whole cells: they are found in it and in --nucleus.",
         ),
     ] = None,
     target: Annotated[
@@ -180,9 +188,10 @@ def segment(
     load = Model(model, threads=share, accurate=accurate, device=device, precision=precision)
     load = load.settled() if cluster else load
     with _as_usage():
+        both = _cell_channels(channels, cell, nucleus)
         request = Request(
             diameter=diameter,
-            channels=parse_channels(channels),
+            channels=parse_channels(channels) if both is None else both,
             save=_parse_save(save),
             parquet=parquet,
             min_confidence=min_confidence,
@@ -192,7 +201,7 @@ def segment(
             track=track,
             pixel_size=parse_pixel_size(pixel_size),
             target=cast("Target | None", target),  # checked by Request
-            nucleus=_parse_nucleus(nucleus),
+            nucleus=None if both and target in (None, "cells") else _parse_one(nucleus, "nuclei"),
             accurate=accurate,
             report=report,
         )
@@ -234,13 +243,26 @@ def parse_channels(text: str | None) -> tuple[Channel, ...] | None:
         raise UsageError(f"Cannot use the channels {text!r}: {error}") from error
 
 
-def _parse_nucleus(text: str | None) -> Channel | None:
+def _parse_one(text: str | None, what: str) -> Channel | None:
     channels = parse_channels(text)
     if channels is None:
         return None
     if len(channels) > 1:
-        raise UsageError(f"Expected one channel that shows the nuclei, but got {text!r}.")
+        raise UsageError(f"Expected one channel that shows the {what}, but got {text!r}.")
     return channels[0]
+
+
+def _cell_channels(
+    channels: str | None, cell: str | None, nucleus: str | None
+) -> tuple[Channel, ...] | None:
+    """Return the channels to find cells in where ``--cell`` is given: with that of the nuclei."""
+    own = _parse_one(cell, "cells")
+    if own is None:
+        return None
+    if channels is not None:
+        raise UsageError("Expected --channels or --cell, but got both.")
+    inner = _parse_one(nucleus, "nuclei")
+    return (own,) if inner in (None, own) else (own, inner)
 
 
 def parse_pixel_size(text: str) -> PixelSize:
@@ -377,19 +399,20 @@ def _progress(plan: Plan) -> Iterator[Callable[[Record], None]]:
         def show(record: Record) -> None:
             if record.status == "failed":
                 progress.console.print(f"[red]{escape(describe(record))}[/red]", highlight=False)
-            progress.update(task, advance=1, description=escape(record.target))
+            progress.update(task, advance=1, description=escape(on_one_line(record.target)))
 
         yield show
 
 
 def describe(record: Record) -> str:
     """Say in one line what became of an image."""
+    name = on_one_line(record.target)
     if record.status == "failed":
-        return f"{record.target}: failed. {record.error}"
+        return f"{name}: failed. {on_one_line(record.error or '')}"
     seconds = sum(record.seconds.values())
     size = f"{record.diameter or 0:.0f} px"
     flags = f" Look at it: {', '.join(record.flags)}." if record.flags else ""
-    return f"{record.target}: {record.cells} cells of about {size}, {seconds:.1f} s{flags}"
+    return f"{name}: {record.cells} cells of about {size}, {seconds:.1f} s{flags}"
 
 
 def _show(report: Report, out: Path) -> None:

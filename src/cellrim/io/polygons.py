@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.core.labels import Labels
+from cellrim.errors import InputError
 
 Ints = NDArray[np.int64]
 Ring = NDArray[np.int64]
@@ -167,8 +168,8 @@ def fill_rings(
     Parameters
     ----------
     rings
-        Corners (n, 2), x and y in pixels from the upper left corner of the image. What lies
-        outside of the image is cut off.
+        Corners (n, 2), x and y in pixels from the upper left corner of the image. What reaches
+        out of the image is cut off.
     owners
         The id, >= 1, that each ring belongs to; the rings of one id are filled together. Where
         cells overlap, the one that comes later wins.
@@ -179,6 +180,11 @@ def fill_rings(
     -------
     Labels
         int32, axes ``YX``. Exact for the rings of :func:`trace_labels`.
+
+    Raises
+    ------
+    InputError
+        If cells lie outside of the image as a whole: they belong to one of another size.
     """
     if not len(rings):
         return np.zeros(shape, np.int32)
@@ -187,6 +193,7 @@ def fill_rings(
     ids = np.array(list(rank), np.int64)
     sizes = np.array([len(ring) for ring in rings])
     points = np.concatenate([np.asarray(ring, np.float64) for ring in rings])
+    _check_inside(points, np.repeat(cell, sizes), len(ids), shape)
     following = np.arange(1, len(points) + 1)
     following[np.cumsum(sizes) - 1] = np.cumsum(sizes) - sizes
     row, column, number = _crossings(points, points[following], np.repeat(cell, sizes), shape[0])
@@ -195,6 +202,22 @@ def fill_rings(
     start = np.clip(np.ceil(column[order[::2]] - 0.5), 0, shape[1]).astype(np.int64)
     stop = np.clip(np.ceil(column[order[1::2]] - 0.5), 0, shape[1]).astype(np.int64)
     return paint_runs(row * shape[1] + start, stop - start, ids[number], shape)
+
+
+def _check_inside(
+    points: NDArray[np.float64], cell: NDArray[np.intp], count: int, shape: tuple[int, int]
+) -> None:
+    """Check that every cell has a part within the image, by its box."""
+    height, width = shape
+    low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
+    np.minimum.at(low, cell, points)
+    np.maximum.at(high, cell, points)
+    outside = ((low >= (width, height)) | (high <= 0)).any(axis=1)
+    if outside.any():
+        raise InputError(
+            f"Expected cells within an image of {height} x {width} pixels (height, width), but "
+            f"{np.count_nonzero(outside)} of {count} lie outside: is it the image they are of?"
+        )
 
 
 def paint_runs(starts: Ints, lengths: Ints, ids: Ints, shape: tuple[int, int]) -> Labels:

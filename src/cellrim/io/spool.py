@@ -39,6 +39,10 @@ class LabelSpool(Closing):
         self._places.append((start, len(data), labels.shape))
         self.largest = max(self.largest, int(labels.max(initial=0)))
 
+    def shape(self, number: int) -> tuple[int, ...]:
+        """Height and width of a label image."""
+        return self._places[number][2]
+
     def __getitem__(self, number: int) -> Labels:
         start, length, shape = self._places[number]
         self._file.seek(start)

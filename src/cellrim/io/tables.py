@@ -139,7 +139,10 @@ def write_parquet(path: Path, source: Path, *, kinds: Mapping[str, str]) -> None
     schema = pyarrow.schema(
         [(name, pyarrow.type_for_alias(kinds.get(name, "float64"))) for name in _header(source)]
     )
-    types = arrow_csv.ConvertOptions(column_types=schema, strings_can_be_null=True)
+    # Left to itself, Arrow takes text such as "nan" and "NA" for nothing, which may be names.
+    types = arrow_csv.ConvertOptions(
+        column_types=schema, strings_can_be_null=True, null_values=[""]
+    )
     parse = arrow_csv.ParseOptions(newlines_in_values=True)
     try:
         with (

@@ -98,12 +98,12 @@ def open_tiff(path: Path) -> TiffFile:
     try:
         tiff = tifffile.TiffFile(path)
     except Exception as error:  # tifffile raises many types on broken files
-        raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error}).") from error
+        raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error!r}).") from error
     try:
         missing = _missing_data(tiff)
     except Exception as error:
         tiff.close()
-        raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error}).") from error
+        raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error!r}).") from error
     if missing is not None:
         tiff.close()
         raise ImageReadError(f"Cannot read {path}: the file is cut off or broken, {missing}.")

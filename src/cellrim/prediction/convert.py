@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from cellrim.core.image import Image
+from cellrim.core.stack import PLANE_AXES, Calibration, Index, Stack
 from cellrim.errors import OutputError, UsageError
 from cellrim.evaluation.pairing import strip_ending
-from cellrim.io.exports import FORMATS, CellSet, Format, find_format
-from cellrim.io.images import IMAGE_SUFFIXES, read_image
+from cellrim.io.exports import FORMATS, CellSet, CellStack, Format, find_format
+from cellrim.io.exports.planes import split_plane
+from cellrim.io.images import collapse_grey, is_zarr, open_stack
+from cellrim.io.spool import LabelSpool
 from cellrim.measure import measure_cells
+from cellrim.prediction.inputs import images_by_name
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,17 @@ class Conversion:
     @cached_property
     def image_files(self) -> dict[str, Path]:
         """Images of a folder by their name without suffix."""
-        if self.images is None or not self.images.is_dir():
+        if self.images is None or is_zarr(self.images) or not self.images.is_dir():
             return {}
-        found = sorted(p for p in self.images.rglob("*") if p.name.lower().endswith(IMAGE_SUFFIXES))
-        return {path.stem: path for path in reversed(found)}
+        found = images_by_name(self.images)
+        return {PurePosixPath(key).name: found[key][0] for key in reversed(found)}
+
+    def image_file(self, name: str) -> Path | None:
+        """Return the image of this name, or the stack that a plane of this name lies in."""
+        if self.images is None or self.images.is_file() or is_zarr(self.images):
+            return self.images
+        own = PurePosixPath(name).name
+        return self.image_files.get(own) or self.image_files.get(split_plane(own)[0])
 
     @property
     def into_folder(self) -> bool:
@@ -150,6 +163,11 @@ def _read_all(plan: Conversion) -> Iterator[CellSet]:
     assert plan.read.read is not None  # checked when it was planned
     for path in _files(plan):
         for cells in plan.read.read(path, lambda name: _shape(plan, name)):
+            if plan.shape not in (None, cells.labels.shape):
+                raise UsageError(
+                    f"Expected cells of an image of {plan.shape} (height, width), as --shape says, "
+                    f"but those in {path} are of {cells.labels.shape}."
+                )
             name = _below(strip_ending(cells.name) if plan.read.kind == "labels" else cells.name)
             yield _with_image(plan, replace(cells, name=name))
 
@@ -178,12 +196,19 @@ def _shape(plan: Conversion, name: str) -> tuple[int, int]:
 
 
 def _image(plan: Conversion, name: str) -> Image | None:
-    if plan.images is None:
+    path = plan.image_file(name)
+    if path is None:
         return None
-    if not plan.images.is_dir():
-        return read_image(plan.images)
-    path = plan.image_files.get(PurePosixPath(name).name)
-    return None if path is None else read_image(path)
+    with open_stack(path) as stack:
+        if len(stack) == 1:
+            return collapse_grey(stack.read(Index()))
+        index = split_plane(name)[1]
+        if index is not None and index in stack.indices():
+            return stack.read(index)
+        raise UsageError(
+            f"Expected an image of one plane for {name}, but {path} is a stack: the names of its "
+            "planes end as in NAME_t003_z001."
+        )
 
 
 def _with_image(plan: Conversion, cells: CellSet) -> CellSet:
@@ -211,12 +236,72 @@ def _write_each(plan: Conversion, sets: Iterator[CellSet]) -> None:
 def _write_one(plan: Conversion, sets: Iterator[CellSet]) -> None:
     first = next(sets)
     second = next(sets, None)
-    if second is not None:
+    if second is None:
+        plan.write.write(plan.out, first)
+    elif plan.write.write_stack is not None and split_plane(second.name)[1] is not None:
+        _write_stack(plan, plan.write.write_stack, chain((first, second), sets))
+    else:
         raise UsageError(
             f"Expected one image for {plan.out}, but {plan.source} holds {first.name}, "
             f"{second.name} ...: say a folder and --to {plan.write.kind}."
         )
-    plan.write.write(plan.out, first)
+
+
+def _write_stack(
+    plan: Conversion, write: Callable[[Path, CellStack], None], sets: Iterator[CellSet]
+) -> None:
+    """Write planes into one file with axes."""
+    places: dict[tuple[str, Index | None], int] = {}
+    sizes: set[float | None] = set()
+    with LabelSpool() as spool:
+        for number, cells in enumerate(sets):
+            places[split_plane(cells.name)] = number
+            sizes.add(cells.micrometres)
+            spool.append(cells.labels)
+        name, shape = next(iter(places))[0], spool[0].shape
+        size = sizes.pop() if len(sizes) == 1 else None
+        with _stack_of(plan, name, places, shape, Calibration(size)) as stack:
+            wanted = [(name, index) for index in stack.indices()]
+            same = all(spool.shape(n) == stack.shape for n in range(len(spool)))
+            if set(wanted) != set(places) or len(places) != len(spool) or not same:
+                raise UsageError(
+                    f"Expected every plane of one stack for {plan.out}, all of one size, but "
+                    f"{plan.source} holds others: say a folder and --to {plan.write.kind}."
+                )
+            labels = (spool[places[key]] for key in wanted)
+            with_image = plan.image_file(name) is not None
+            write(plan.out, CellStack(name, stack, labels, spool.largest, with_image=with_image))
+
+
+@contextmanager
+def _stack_of(
+    plan: Conversion,
+    name: str,
+    places: Iterable[tuple[str, Index | None]],
+    shape: tuple[int, ...],
+    calibration: Calibration,
+) -> Iterator[Stack]:
+    """Open the image of the planes, or make a stack as long as they are, with no image."""
+    path = plan.image_file(name)
+    if path is not None:
+        with open_stack(path) as stack:
+            yield stack
+        return
+    indices = [index or Index() for _, index in places]
+    lengths = {axis: 1 + max(i.along(axis) for i in indices) for axis in PLANE_AXES}
+    axes = "".join(axis for axis, length in lengths.items() if length > 1)
+
+    def read(_: Index) -> Image:
+        raise UsageError(f"Expected an image for {name}, but got labels only: say --image.")
+
+    yield Stack(
+        axes,
+        tuple(lengths[axis] for axis in axes),
+        (shape[0], shape[1]),
+        (),
+        read=read,
+        calibration=calibration,
+    )
 
 
 def _below(name: str) -> str:

@@ -6,6 +6,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -122,12 +123,14 @@ def find_jobs(
     Raises
     ------
     UsageError
-        If an input does not exist or holds no image, if results would overwrite an image that was
-        named, or if two images would still write the same file.
+        If an input does not exist, cannot be searched or holds no image, if results would
+        overwrite an image that was named, or if two images would still write the same file.
     """
     jobs: dict[Path, Job] = {}
     for given in inputs:
-        for job in _expand(given, out):
+        with _searching():
+            found = list(_expand(given, out))
+        for job in found:
             jobs.setdefault(job.source.resolve(), replace(job, paired=paired))
     named = [part for job in _name(list(jobs.values())) for part in _scenes(job, scene)]
     kept = _without_results(named, out)
@@ -138,6 +141,38 @@ def find_jobs(
         )
     _check_unique(kept)
     return tuple(kept)
+
+
+def images_by_name(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Find the images in a folder, at any depth, by what a run calls their results.
+
+    Returns
+    -------
+    dict
+        Path below the folder without suffix, which may be a double one such as ``.ome.tif``, to
+        the files of that name. Results of a run lie among them where they are in the folder.
+
+    Raises
+    ------
+    UsageError
+        If a folder cannot be searched.
+    """
+    found: dict[str, tuple[Path, ...]] = {}
+    with _searching():
+        jobs = list(_walk(folder, folder, folder))
+    for job in jobs:
+        key = job.target.as_posix()
+        found[key] = (*found.get(key, ()), job.source)
+    return found
+
+
+@contextmanager
+def _searching() -> Iterator[None]:
+    """Refuse a folder that cannot be searched: its images would be left out without a word."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"Cannot search {error.filename}: {error.strerror or error}.") from error
 
 
 def _expand(given: str | Path, out: Path) -> Iterator[Job]:
@@ -154,7 +189,7 @@ def _expand(given: str | Path, out: Path) -> Iterator[Job]:
 
 def _walk(folder: Path, root: Path, out: Path) -> Iterator[Job]:
     skipped = out.resolve()
-    for here, folders, files in os.walk(folder):
+    for here, folders, files in os.walk(folder, onerror=_raise):
         at = Path(here)
         for name in sorted(f for f in folders if not f.startswith(".") and not _is_folder(at / f)):
             if name.lower().endswith(_ZARR_SUFFIX):
@@ -164,6 +199,10 @@ def _walk(folder: Path, root: Path, out: Path) -> Iterator[Job]:
         for name in sorted(files):
             if not name.startswith(".") and name.lower().endswith(_SUFFIXES):
                 yield Job(at / name, _target(at / name, root), root)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_searched(folder: Path, skipped: Path) -> bool:

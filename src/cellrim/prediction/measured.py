@@ -16,11 +16,12 @@ from cellrim.core.stack import Index, Stack
 from cellrim.errors import CellrimError, InputError, UsageError
 from cellrim.evaluation.pairing import label_files, strip_ending
 from cellrim.io.exports.plain import read_labels_or_stack
-from cellrim.io.images import IMAGE_SUFFIXES, PixelSize, collapse_grey, open_stack
+from cellrim.io.images import PixelSize, collapse_grey, open_stack
 from cellrim.io.tables import check_parquet, write_csv
 from cellrim.measure import measure_cells, summarise, summarise_stack
 from cellrim.measure.quality import Quality, flags, measure_quality, typical
 from cellrim.measure.summary import Number
+from cellrim.prediction.inputs import images_by_name
 from cellrim.prediction.stacks import joined, placed
 from cellrim.prediction.tables import image_row, write_joined, write_rows
 
@@ -263,15 +264,11 @@ def _listed(files: Sequence[Path]) -> str:
 
 def _image_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Images by their path below the folder without suffix; label images are none."""
-    found: dict[str, tuple[Path, ...]] = {}
-    for path in sorted(folder.rglob("*")):
-        below = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in below.parts)
-        result = strip_ending(path.stem) != path.stem or path.stem.endswith("_overlay")
-        if not hidden and not result and path.name.lower().endswith(IMAGE_SUFFIXES):
-            key = below.with_suffix("").as_posix()
-            found[key] = (*found.get(key, ()), path)
-    return found
+    return {
+        name: files
+        for name, files in images_by_name(folder).items()
+        if strip_ending(name) == name and not name.endswith("_overlay")
+    }
 
 
 Files = Mapping[str, tuple[Path, ...]]

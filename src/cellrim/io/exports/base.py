@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,8 @@ from cellrim.core.image import Image
 from cellrim.core.labels import Labels
 from cellrim.core.parts import CellPart, whole
 from cellrim.core.stack import Stack
-from cellrim.errors import MissingExtraError, UsageError
+from cellrim.errors import ImageReadError, InputError, MissingExtraError, UsageError
+from cellrim.io.polygons import fill_rings
 
 Columns = Mapping[str, NDArray[Any]]
 ShapeOf = Callable[[str], tuple[int, int]]
@@ -121,12 +122,15 @@ class CellStack:
         One label image ``YX`` for each plane, in the order of the stack.
     largest
         The largest id in any of them.
+    with_image
+        Whether there is an image, so that the stack can read its planes.
     """
 
     name: str
     stack: Stack
     labels: Iterable[Labels]
     largest: int
+    with_image: bool = True
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,22 @@ def numbers_of_names(names: list[str]) -> list[int]:
     if all(spelled) and len(set(spelled)) == len(spelled):
         return spelled
     return list(range(1, len(names) + 1))
+
+
+def filled(
+    path: Path, rings: Sequence[NDArray[Any]], owners: Sequence[int], shape: tuple[int, int]
+) -> Labels:
+    """Fill the polygons of a file; see :func:`~cellrim.io.polygons.fill_rings`.
+
+    Raises
+    ------
+    ImageReadError
+        If cells lie outside of an image of this shape.
+    """
+    try:
+        return fill_rings(rings, owners, shape)
+    except InputError as error:
+        raise ImageReadError(f"Cannot use {path}: {error}") from error
 
 
 def stored_dtype(largest: int) -> np.dtype[Any]:

@@ -16,9 +16,17 @@ from numpy.typing import NDArray
 from cellrim.core.parts import CellPart
 from cellrim.errors import ImageReadError
 from cellrim.io.atomic import atomic_path
-from cellrim.io.exports.base import CellList, CellSet, Columns, Format, ShapeOf, numbers_of_names
+from cellrim.io.exports.base import (
+    CellList,
+    CellSet,
+    Columns,
+    Format,
+    ShapeOf,
+    filled,
+    numbers_of_names,
+)
 from cellrim.io.exports.ordered import in_order
-from cellrim.io.polygons import fill_rings, trace_outlines
+from cellrim.io.polygons import trace_outlines
 
 # A member of our own, which RFC 7946 allows and others ignore: what polygons do not tell.
 _OWN = "cellrim"
@@ -63,7 +71,7 @@ def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
         raise ImageReadError(
             f"Cannot use {path}: expected GeoJSON features of polygons, but got others ({error})."
         ) from error
-    yield CellSet(name, fill_rings(rings, owners, size), pixel_size=own.get("pixel_size_um"))
+    yield CellSet(name, filled(path, rings, owners, size), pixel_size=own.get("pixel_size_um"))
 
 
 def read_json(path: Path) -> Any:

@@ -36,6 +36,7 @@ def _write(path: Path, cells: CellSet) -> None:
 def _write_stack(path: Path, cells: CellStack) -> None:
     stack = cells.stack
     height, width = stack.shape
+    images = ((index, stack.read(index)) for index in stack.indices())
     with atomic_folder(path) as partial:
         write_ngff(
             partial,
@@ -44,7 +45,7 @@ def _write_stack(path: Path, cells: CellStack) -> None:
             lengths={**dict(zip(stack.axes, stack.lengths, strict=True)), "Y": height, "X": width},
             dtype=stored_dtype(cells.largest),
             calibration=stack.calibration,
-            images=((index, stack.read(index)) for index in stack.indices()),
+            images=images if cells.with_image else None,
         )
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from cellrim.core.parts import CellPart
 from cellrim.errors import ImageReadError
 from cellrim.io.atomic import atomic_path
-from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf
+from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf, filled
 from cellrim.io.exports.ordered import in_order
-from cellrim.io.polygons import fill_rings, trace_outlines
+from cellrim.io.polygons import trace_outlines
 
 _SPACE = "{http://www.w3.org/2000/svg}"
 _CELL = "cell-"
@@ -72,7 +72,7 @@ def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
         raise ImageReadError(
             f"Cannot use {path}: expected an SVG that cellrim wrote, but got another ({error})."
         ) from error
-    yield CellSet(FORMAT.name_of(path), fill_rings(rings, owners, shape))
+    yield CellSet(FORMAT.name_of(path), filled(path, rings, owners, shape))
 
 
 def _rings(text: str) -> list[NDArray[np.float64]]:

@@ -20,6 +20,7 @@ from cellrim.io.exports.base import CellSet, Format
 from cellrim.io.sources import Source, describe_axes, to_yxc
 
 _LEAST_DIGITS = 3
+_PLANE = re.compile(r"(?P<name>.+?)(_t(?P<t>\d{3,}))?(_z(?P<z>\d{3,}))?", re.DOTALL)
 
 
 def plane_name(name: str, lengths: Mapping[str, int], index: Index) -> str:
@@ -44,6 +45,22 @@ def plane_name(name: str, lengths: Mapping[str, int], index: Index) -> str:
             digits = max(_LEAST_DIGITS, len(str(lengths[axis] - 1)))
             name += f"_{axis.lower()}{index.along(axis):0{digits}d}"
     return name
+
+
+def split_plane(name: str) -> tuple[str, Index | None]:
+    """Take off what :func:`plane_name` adds; None where nothing of the kind is there.
+
+    Examples
+    --------
+    >>> split_plane("a_t002_z0011")
+    ('a', Index(t=2, z=11))
+    >>> split_plane("a")
+    ('a', None)
+    """
+    found = _PLANE.fullmatch(name)
+    if found is None or not (found["t"] or found["z"]):
+        return name, None
+    return found["name"], Index(int(found["t"] or 0), int(found["z"] or 0))
 
 
 def read_planes(path: Path, name: str, source: Source) -> Iterator[CellSet]:

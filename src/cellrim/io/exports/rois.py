@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from cellrim.core.parts import CellPart
 from cellrim.errors import ImageReadError
 from cellrim.io.atomic import atomic_path
-from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf, numbers_of_names
+from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf, filled, numbers_of_names
 from cellrim.io.exports.ordered import in_order
-from cellrim.io.polygons import Outlines, fill_rings, trace_outlines
+from cellrim.io.polygons import Outlines, trace_outlines
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
@@ -60,7 +60,7 @@ def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
         for ring in _rings(path, roi):
             rings.append(ring)
             owners.append(number)
-    yield CellSet(name, fill_rings(rings, owners, shape(name)))
+    yield CellSet(name, filled(path, rings, owners, shape(name)))
 
 
 def _rois(part: CellPart, *, digits: int) -> list[bytes]:

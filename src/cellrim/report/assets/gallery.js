@@ -12,6 +12,9 @@ function make(tag, properties = {}, ...children) {
 
 const data = (text) => "data:image/webp;base64," + text;
 
+// Very long pictures get a frame of a form that a gallery can hold, and room around them.
+const form = (picture) => Math.min(4, Math.max(0.5, picture.width / picture.height));
+
 function pictures(card) {
   const { picture } = card;
   if (!picture) {
@@ -20,7 +23,7 @@ function pictures(card) {
   const layers = Object.entries(picture.layers);
   return layers.map(([caption, layer]) => {
     const frame = make("span", { className: "frame" });
-    frame.style.aspectRatio = picture.width + "/" + picture.height;
+    frame.style.aspectRatio = form(picture);
     frame.append(make("img", { src: data(picture.image), alt: "" }));
     frame.append(make("img", { src: data(layer), alt: "", className: "layer" }));
     const figure = make("span", { className: "figure" }, frame);
@@ -42,7 +45,7 @@ function tile(card, index) {
   const holder = make("span", { className: "pictures" });
   const { picture } = card;
   const count = picture ? Object.keys(picture.layers).length : 1;
-  holder.style.aspectRatio = picture ? picture.width * count + "/" + picture.height : "4/3";
+  holder.style.aspectRatio = picture ? form(picture) * count : "4/3";
   const button = make("button", { type: "button", className: "card" }, holder);
   button.dataset.index = index;
   const text = make("span", { className: "text" }, make("b", { textContent: card.name }));
