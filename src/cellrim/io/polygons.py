@@ -193,7 +193,7 @@ def fill_rings(
     ids = np.array(list(rank), np.int64)
     sizes = np.array([len(ring) for ring in rings])
     points = np.concatenate([np.asarray(ring, np.float64) for ring in rings])
-    _check_inside(points, np.repeat(cell, sizes), len(ids), shape)
+    _check_inside(points, cell, sizes, shape)
     following = np.arange(1, len(points) + 1)
     following[np.cumsum(sizes) - 1] = np.cumsum(sizes) - sizes
     row, column, number = _crossings(points, points[following], np.repeat(cell, sizes), shape[0])
@@ -205,13 +205,18 @@ def fill_rings(
 
 
 def _check_inside(
-    points: NDArray[np.float64], cell: NDArray[np.intp], count: int, shape: tuple[int, int]
+    points: NDArray[np.float64], cell: NDArray[np.intp], sizes: Ints, shape: tuple[int, int]
 ) -> None:
-    """Check that every cell has a part within the image, by its box."""
+    """Check that every cell has a part within the image, by its box.
+
+    ``cell`` and ``sizes`` are the cell and the number of points of each ring.
+    """
     height, width = shape
+    count = int(cell.max()) + 1
+    begin = np.cumsum(sizes) - sizes
     low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
-    np.minimum.at(low, cell, points)
-    np.maximum.at(high, cell, points)
+    np.minimum.at(low, cell, np.minimum.reduceat(points, begin))
+    np.maximum.at(high, cell, np.maximum.reduceat(points, begin))
     outside = ((low >= (width, height)) | (high <= 0)).any(axis=1)
     if outside.any():
         raise InputError(
