@@ -62,7 +62,7 @@ def test_failures_are_listed(tmp_path, folders, call):
     assert "2 images could not be compared" in result.stderr
     assert "a_labels.tif" in result.stderr
     assert "c: There is no prediction" in result.stderr
-    assert "1 images" in result.stdout
+    assert "1 image," in result.stdout
     result = call(*folders, "--partial")
     assert "c: There is no" not in result.stderr
 

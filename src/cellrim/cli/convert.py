@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cellrim.core.words import counted
 from cellrim.errors import MissingExtraError, UsageError
 
 
@@ -50,7 +51,10 @@ def convert(
     except MissingExtraError as error:
         raise UsageError(str(error)) from error
     images, cells = convert_cells(plan)
-    typer.echo(f"{images} images, {cells} cells, {plan.read.kind} to {plan.write.kind}: {out}")
+    typer.echo(
+        f"{counted(images, 'image')}, {counted(cells, 'cell')}, "
+        f"{plan.read.kind} to {plan.write.kind}: {out}"
+    )
 
 
 def parse_shape(text: str | None) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from cellrim.core.words import counted
 from cellrim.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def _table(title: str) -> Table:
 
 def _total_table(summary: Summary) -> Table:
     counts = summary.counts
-    title = f"{counts.images} images, {counts.truth} true and {counts.predicted} predicted cells"
+    cells = f"{counts.truth} true and {counts.predicted} predicted cells"
+    title = f"{counted(counts.images, 'image')}, {cells}"
     boxes = counts.images - counts.masks
     if boxes:
         title += f" ({boxes} images compared as boxes)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cellrim.cli.text import on_one_line
+from cellrim.core.words import counted
 from cellrim.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def measure(
     for problem in problems:
         _show(problem)
     cells = sum(outcome.cells or 0 for outcome in outcomes)
-    typer.echo(f"{len(outcomes)} images, {cells} cells measured: {out}")
+    typer.echo(f"{counted(len(outcomes), 'image')}, {counted(cells, 'cell')} measured: {out}")
     if problems or any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -62,4 +63,4 @@ def _show(outcome: Outcome) -> None:
     if outcome.error is not None:
         typer.echo(on_one_line(f"{outcome.name}: failed. {outcome.error}"), err=True)
     else:
-        typer.echo(on_one_line(f"{outcome.name}: {outcome.cells} cells"))
+        typer.echo(on_one_line(f"{outcome.name}: {counted(outcome.cells or 0, 'cell')}"))

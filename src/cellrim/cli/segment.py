@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from cellrim.cli.text import on_one_line
+from cellrim.core.words import counted
 from cellrim.errors import CellrimError, UsageError
 
 if TYPE_CHECKING:
@@ -362,7 +363,7 @@ def _run(
 def _show_single(summary: Summary, out: Path) -> None:
     before = " (done before)" if summary.done_before else ""
     typer.echo(
-        f"{summary.cells} cells of about {summary.diameter:.0f} px{before}, "
+        f"{counted(summary.cells, 'cell')} of about {summary.diameter:.0f} px{before}, "
         f"{summary.seconds:.1f} s. Labels in {out}"
     )
 
@@ -412,7 +413,7 @@ def describe(record: Record) -> str:
     seconds = sum(record.seconds.values())
     size = f"{record.diameter or 0:.0f} px"
     flags = f" Look at it: {', '.join(record.flags)}." if record.flags else ""
-    return f"{name}: {record.cells} cells of about {size}, {seconds:.1f} s{flags}"
+    return f"{name}: {counted(record.cells or 0, 'cell')} of about {size}, {seconds:.1f} s{flags}"
 
 
 def _show(report: Report, out: Path) -> None:
@@ -420,6 +421,6 @@ def _show(report: Report, out: Path) -> None:
     before = f" ({report.done_before} done before)" if report.done_before else ""
     failed = f", {len(report.failed)} failed" if report.failed else ""
     typer.echo(
-        f"{len(report.records)} images{before}{failed}, {cells} cells, "
+        f"{counted(len(report.records), 'image')}{before}{failed}, {counted(cells, 'cell')}, "
         f"{report.seconds:.1f} s. Results in {out}"
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cellrim._version import __version__
 from cellrim.core.image import Image, image_from_array
 from cellrim.core.labels import Labels, relabel
+from cellrim.core.words import counted
 from cellrim.datasets.base import Truth
 from cellrim.errors import CellrimError
 from cellrim.evaluation.compare import Evaluation, ImageResult
@@ -98,7 +99,7 @@ def write_html(evaluation: Evaluation, path: Path, *, curves: Sequence[Curve]) -
     counts = total.counts
     write_page(
         path,
-        title=f"{counts.images} images against the truth",
+        title=f"{counted(counts.images, 'image')} against the truth",
         tiles={
             "AP at IoU 0.5": _value(total.pooled["ap50"], break_line=True),
             "AP, mean 0.5:0.95": _value(total.pooled["map"], break_line=True),
@@ -107,7 +108,7 @@ def write_html(evaluation: Evaluation, path: Path, *, curves: Sequence[Curve]) -
             "predicted cells": number(counts.predicted),
         },
         before=[*_problems(evaluation), _curve_section(curves), _sets(evaluation)],
-        gallery=f"The {len(worst)} images of the lowest AP50, worst first",
+        gallery=f"{counted(len(worst), 'image')} of the lowest AP50, worst first",
         legend=_legend(),
         cards=[_card(image, evaluation) for image in worst],
         card_width=420,

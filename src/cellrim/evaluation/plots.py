@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels, median_diameter
+from cellrim.core.words import counted
 from cellrim.errors import InputError, MissingExtraError
 from cellrim.evaluation.counts import count_image, scores
 from cellrim.evaluation.overlap import THRESHOLDS
@@ -264,8 +265,7 @@ def _window(labels: Labels) -> tuple[slice, slice]:
 
 
 def _cells(labels: Labels) -> str:
-    count = len(np.unique(labels[labels > 0]))
-    return f"{count} cell" if count == 1 else f"{count} cells"
+    return counted(len(np.unique(labels[labels > 0])), "cell")
 
 
 def _shortened(text: str, longest: int = 52) -> str:
