@@ -149,13 +149,15 @@ def _decoding(
     packed, decoding = places.packed_folder, recipe.decode
     if not decoding.search:
         return decoding
-    segmenter = segmenter_of(recipe, model)
-    predictions: Predictions = predict_all(segmenter, packed, samples)
-    options, score = search_options(segmenter, packed, predictions, say=say)
-    say(f"decode options {options}: score {score:.4f}")
-    decoding = decoding.model_copy(update={"options": options})
-    # Once more: the options also judge the looks that estimate the scale.
     segmenter, predictions, score = _predicted(recipe, model, decoding, packed, samples)
+    options = search_options(segmenter, packed, predictions, say=say)
+    if options != decoding.options:
+        # Once more: the options also judge the looks that estimate the scale.
+        other = decoding.model_copy(update={"options": options})
+        found = _predicted(recipe, model, other, packed, samples)
+        say(f"decode options {options}: score {found[2]:.4f}; before: {score:.4f}")
+        if found[2] > score:
+            decoding, (segmenter, predictions, score) = other, found
     for factor in ENLARGEMENTS:
         diameter = factor * recipe.model.canonical_diameter
         larger = decoding.model_copy(update={"working_diameter": diameter})
@@ -164,7 +166,7 @@ def _decoding(
         if found[2] < score + LEAST_ENLARGEMENT_GAIN:
             break
         decoding, (segmenter, predictions, score) = larger, found
-    judged = judge_predictions(segmenter, packed, predictions, options=options)
+    judged = judge_predictions(segmenter, packed, predictions, options=decoding.options)
     calibration, error = fit_calibration(judged)
     say(f"{calibration}: expected calibration error {error:.4f} on unseen images")
     return decoding.model_copy(update={"calibration": calibration})

@@ -214,11 +214,11 @@ def search_options(
     predictions: Sequence[tuple[str, PackedSample, Prediction]],
     *,
     say: Callable[[str], None],
-) -> tuple[DecodeOptions, float]:
+) -> DecodeOptions:
     """Find decode options by coordinate search over a small grid, maximising the mean headline.
 
-    What gains less than :data:`LEAST_GAIN` is taken for chance, and the default stays. Each
-    candidate's score is told to ``say``.
+    It begins with the options of the segmenter's card. What gains less than :data:`LEAST_GAIN` is
+    taken for chance, and they stay. Each candidate's score is told to ``say``.
     """
     grid: dict[str, tuple[float, ...]] = {
         "min_confidence": LEAST_CONFIDENCES,
@@ -226,19 +226,24 @@ def search_options(
         "foreground_threshold": (0.4, 0.5, 0.6),
         "min_area": (6, 12, 24),
     }
-    best, best_score = DecodeOptions(), float("-inf")
+
+    def judge(options: DecodeOptions) -> float:
+        images = score_predictions(segmenter, folder, predictions, options=options)
+        return overall(by_set(images))["score"]
+
+    best = segmenter.card.decode
+    best_score = judge(best)
     for field, values in grid.items():
         for value in values:
             fields = {n: getattr(best, n) for n in DecodeOptions.__slots__} | {field: value}
             options = DecodeOptions(**fields)
-            if options == best and np.isfinite(best_score):
+            if options == best:
                 continue
-            images = score_predictions(segmenter, folder, predictions, options=options)
-            score = overall(by_set(images))["score"]
+            score = judge(options)
             say(f"  {field} {value}: score {score:.4f}")
             if score > best_score + LEAST_GAIN:
                 best, best_score = options, score
-    return best, best_score
+    return best
 
 
 def panel_of(
