@@ -130,6 +130,16 @@ def make_files(folder: Path, edge: int, names: list[str]) -> Path:
     return folder / "image.tif"
 
 
+# Between this process and the peer: memory is counted from what the starting process takes.
+_METER = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+sys.exit(code)
+"""
+
+
 class Run(NamedTuple):
     """What one process took: CPU-seconds, bytes at most, seconds to its label file and its end."""
 
@@ -143,28 +153,25 @@ def start(name: str, image: Path, settings: dict[str, str]) -> Run:
     output = image.parent / "results" / f"{image.stem}_labels.tif"
     shutil.rmtree(output.parent, ignore_errors=True)
     output.parent.mkdir()
-    command = command_of(name, image, output)
+    command = [sys.executable, "-c", _METER, *command_of(name, image, output)]
     begin = time.perf_counter()
     first = math.nan
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, stdout=out, stderr=errors, env={**os.environ, **settings}
         )
-        ended = 0
-        while not ended:
-            ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        while process.poll() is None:
             if math.isnan(first) and output.is_file():
                 first = time.perf_counter() - begin
             time.sleep(0.005)
         end = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
         for file in (out, errors):
             file.seek(0)
         if process.returncode or not output.is_file():
             raise SystemExit(f"{name} failed:\n{errors.read()[-2000:]}")
-        unpaid_seconds = 0.0 if name == "cellrim" else float(out.read().splitlines()[-1])
-    cpu = used.ru_utime + used.ru_stime - unpaid_seconds
-    return Run(cpu, used.ru_maxrss * 1024, first, end)
+        *lines, figures = out.read().splitlines()
+    cpu, memory = map(float, figures.split())
+    return Run(cpu - (0.0 if name == "cellrim" else float(lines[-1])), memory, first, end)
 
 
 def command_of(name: str, image: Path, output: Path) -> list[str]:
