@@ -19,6 +19,7 @@ from shared import Table, by_set, recipe_samples, truth_of
 from cellrim.core.labels import Labels, median_diameter
 from cellrim.core.tiles import plan_tiles
 from cellrim.datasets.base import Sample
+from cellrim.evaluation.overlap import find_overlap
 from cellrim.prediction import Segmenter, load_model
 from cellrim.prediction.segmenter import DEFAULT_TILE
 
@@ -44,7 +45,7 @@ def main() -> None:
             for sample in samples[: options.per_set]:
                 whole, tiled = segmented(sample, segmenter, list(halos))
                 found = [partners(labels, whole) for labels in tiled]
-                cells = [f"{int(np.sum(p < SAME))} ({p.min():.3f})" for p in found]
+                cells = [f"{int(np.sum(p < SAME))} ({p.min(initial=1.0):.3f})" for p in found]
                 table.row(name, int(whole.max()), *cells)
 
 
@@ -68,13 +69,11 @@ def segmented(
 
 def partners(a: Labels, b: Labels) -> NDArray[np.float64]:
     """IoU of each cell of both with its best partner in the other."""
-    width = int(b.max()) + 1
-    shared = np.bincount(
-        a.ravel().astype(np.int64) * width + b.ravel(), minlength=(int(a.max()) + 1) * width
-    ).reshape(-1, width)
-    union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
-    iou = shared[1:, 1:] / np.maximum(union[1:, 1:], 1)
-    return np.concatenate([iou.max(1), iou.max(0)]) if iou.size else np.ones(1)
+    overlap = find_overlap(a, b)
+    best = np.zeros(len(overlap.predicted_areas)), np.zeros(len(overlap.truth_areas))
+    np.maximum.at(best[0], overlap.predicted, overlap.iou)
+    np.maximum.at(best[1], overlap.truth, overlap.iou)
+    return np.concatenate(best)
 
 
 def cost(halo: int, stride: int, edge: int = 2048) -> float:

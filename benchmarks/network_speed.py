@@ -124,12 +124,8 @@ def twin_of(folder: ModelFolder, keep: Path, name: str, calibration: int) -> Pat
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.network, path.with_name(ONNX_NAME))
         batches = calibration_batches(folder, calibration)
-        quantise(path.parent, batches, spared=lambda model: spared_nodes(model, SPARED[name]))
+        quantise(path.parent, batches, spared=SPARED[name])
     return path
-
-
-def spared_nodes(model: Any, beginnings: tuple[str, ...]) -> list[str]:
-    return [n.name for n in model.graph.node if n.name.startswith(beginnings)]
 
 
 def calibration_batches(folder: ModelFolder, count: int) -> Iterator[Batch]:

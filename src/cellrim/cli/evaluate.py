@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from cellrim.cli.text import on_one_line
 from cellrim.core.words import counted
 from cellrim.errors import MissingExtraError
 
@@ -252,6 +253,6 @@ def _list(lines: list[str], title: str) -> None:
         return
     typer.echo(title, err=True)
     for line in lines[:_NAMES_SHOWN]:
-        typer.echo(f"  {line}", err=True)
+        typer.echo(f"  {on_one_line(line)}", err=True)
     if len(lines) > _NAMES_SHOWN:
         typer.echo(f"  ... and {len(lines) - _NAMES_SHOWN} more", err=True)

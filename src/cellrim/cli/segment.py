@@ -189,10 +189,10 @@ def segment(
     load = Model(model, threads=share, accurate=accurate, device=device, precision=precision)
     load = load.settled() if cluster else load
     with _as_usage():
-        both = _cell_channels(channels, cell, nucleus)
+        shown, inner = _parse_stains(channels, cell=cell, nucleus=nucleus, target=target)
         request = Request(
             diameter=diameter,
-            channels=parse_channels(channels) if both is None else both,
+            channels=shown,
             save=_parse_save(save),
             parquet=parquet,
             min_confidence=min_confidence,
@@ -202,7 +202,7 @@ def segment(
             track=track,
             pixel_size=parse_pixel_size(pixel_size),
             target=cast("Target | None", target),  # checked by Request
-            nucleus=None if both and target in (None, "cells") else _parse_one(nucleus, "nuclei"),
+            nucleus=inner,
             accurate=accurate,
             report=report,
         )
@@ -253,17 +253,21 @@ def _parse_one(text: str | None, what: str) -> Channel | None:
     return channels[0]
 
 
-def _cell_channels(
-    channels: str | None, cell: str | None, nucleus: str | None
-) -> tuple[Channel, ...] | None:
-    """Return the channels to find cells in where ``--cell`` is given: with that of the nuclei."""
-    own = _parse_one(cell, "cells")
+def _parse_stains(
+    channels: str | None, *, cell: str | None, nucleus: str | None, target: str | None
+) -> tuple[tuple[Channel, ...] | None, Channel | None]:
+    """Return the channels to find cells in, and that of the nuclei where these are a target.
+
+    ``--cell`` stands for ``--channels`` with it and the nuclear one.
+    """
+    shown = parse_channels(channels)
+    inner, own = _parse_one(nucleus, "nuclei"), _parse_one(cell, "cells")
     if own is None:
-        return None
-    if channels is not None:
+        return shown, inner
+    if shown is not None:
         raise UsageError("Expected --channels or --cell, but got both.")
-    inner = _parse_one(nucleus, "nuclei")
-    return (own,) if inner in (None, own) else (own, inner)
+    both = (own,) if inner in (None, own) else (own, inner)
+    return both, None if target in (None, "cells") else inner
 
 
 def parse_pixel_size(text: str) -> PixelSize:

@@ -30,14 +30,16 @@ def first_bytes(path: Path, count: int = 64) -> bytes:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why reading failed: the first that an error says, or else its type.
+    """Say in one line why reading failed: the first that an error says, its type if no words.
 
     Examples
     --------
-    >>> reason(ValueError("cut off")), reason(AssertionError())
-    ('cut off', 'AssertionError')
+    >>> reason(ValueError("cut off")), reason(AssertionError()), reason(KeyError(0))
+    ('cut off', 'AssertionError', 'KeyError 0')
     """
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    first = next(iter(str(error).splitlines()), "")
+    words = any(c.isalpha() for c in first)
+    return first if words else f"{type(error).__name__} {first}".rstrip()
 
 
 def is_tiff(data: bytes) -> bool:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cellrim.core.stack import Calibration, Index
 from cellrim.errors import ImageReadError
+from cellrim.io.files import reason
 from cellrim.io.sources import (
     Scene,
     Source,
@@ -98,12 +99,16 @@ def open_tiff(path: Path) -> TiffFile:
     try:
         tiff = tifffile.TiffFile(path)
     except Exception as error:  # tifffile raises many types on broken files
-        raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error!r}).") from error
+        raise ImageReadError(
+            f"Cannot read {path}: the TIFF is broken ({reason(error)})."
+        ) from error
     try:
         missing = _missing_data(tiff)
     except Exception as error:
         tiff.close()
-        raise ImageReadError(f"Cannot read {path}: the TIFF is broken ({error!r}).") from error
+        raise ImageReadError(
+            f"Cannot read {path}: the TIFF is broken ({reason(error)})."
+        ) from error
     if missing is not None:
         tiff.close()
         raise ImageReadError(f"Cannot read {path}: the file is cut off or broken, {missing}.")

@@ -11,7 +11,7 @@ from there at load, so a model folder hardly grows.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +27,16 @@ from cellrim.models.card import INT8_NAME, ONNX_NAME, sha256_of
 _LEAST_SHARED_BYTES = 1024
 _HALF = "_half"
 # Modules of :class:`cellrim.models.unet.UNet` that see the image and draw the maps.
-_OUTERMOST = ("/rim/", "/refine/", "/head/")
+OUTERMOST = ("/rim/", "/refine/", "/head/")
 # A few extreme activations would make the steps between the others coarse.
 _PERCENTILE = 99.999
-
-
-def outermost_layers(model: Any) -> list[str]:
-    """Name the nodes of an ONNX model that stay in float32: the first and the last layers."""
-    return [n.name for n in model.graph.node if n.name.startswith(_OUTERMOST)]
 
 
 def quantise(
     folder: Path,
     batches: Iterable[NDArray[np.float32]],
     *,
-    spared: Callable[[Any], list[str]] = outermost_layers,
+    spared: tuple[str, ...] = OUTERMOST,
 ) -> str:
     """Write the int8 twin of a model folder's network beside it.
 
@@ -52,7 +47,7 @@ def quantise(
     batches
         float32 ``(B, 3, H, W)`` each: training patches, on which activations are measured.
     spared
-        Names the nodes of the ONNX model that stay in float32.
+        Beginnings of the names of the nodes that stay in float32.
 
     Returns
     -------
@@ -71,7 +66,9 @@ def quantise(
         plain, ready, full = (Path(scratch) / f"{n}.onnx" for n in ("plain", "ready", "full"))
         onnx.save(float_weights(onnx.load_from_string(data)), plain)
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
-        _quantise_static(ready, full, batches, spared(onnx.load(ready)))
+        nodes = onnx.load(ready).graph.node
+        kept = [n.name for n in nodes if n.name.startswith(spared)]
+        _quantise_static(ready, full, batches, kept)
         twin = share_weights(onnx.load(full), data).SerializeToString()
     with atomic_path(folder / INT8_NAME) as partial:
         partial.write_bytes(twin)
