@@ -157,6 +157,28 @@ def test_geojson_of_qupath(tmp_path):
     np.testing.assert_array_equal(found == 1, inside)
 
 
+def test_geojson_with_heights(tmp_path):
+    """Positions of three numbers, which RFC 7946 allows."""
+    ring = [[1, 1, 9], [5, 1, 9], [5, 4, 9], [1, 4, 9], [1, 1, 9]]
+    geometry = {"type": "MultiPolygon", "coordinates": [[ring]]}
+    feature = {"type": "Feature", "geometry": geometry, "properties": None}
+    (tmp_path / "a.geojson").write_text(json.dumps(feature))
+    found = read_back("geojson", tmp_path / "a.geojson", (6, 8)).labels
+    assert found.sum() == 12
+    assert found[1:4, 1:5].all()
+
+
+@pytest.mark.parametrize(
+    "places", [1, [[1, 2]], [[[1, 2], [3]]], [[["a", "b"], [1, 2], [1, 2]]], [[[]]], [[]]]
+)
+def test_geojson_with_broken_places(places, tmp_path):
+    geometry = {"type": "Polygon", "coordinates": places}
+    feature = {"type": "Feature", "geometry": geometry, "properties": {}}
+    (tmp_path / "a.geojson").write_text(json.dumps(feature))
+    with pytest.raises(ImageReadError, match="expected GeoJSON features of polygons"):
+        read_back("geojson", tmp_path / "a.geojson", (6, 8))
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' own
 def test_coco_as_pycocotools_reads_it(cell_set, tmp_path, capsys):
     from pycocotools.coco import COCO
@@ -239,6 +261,23 @@ def test_ome_zarr_as_zarr_reads_it(cell_set, tmp_path):
     assert [c["label"] for c in root.attrs["omero"]["channels"]] == ["dna", "actin"]
     FORMATS["ome-zarr"].write(path, CellSet("a", cell_set.labels))  # replaces the folder
     np.testing.assert_array_equal(read_back("ome-zarr", path, None).labels, cell_set.labels)
+
+
+def test_ome_zarr_as_ome_zarr_reads_it(cell_set, tmp_path):
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    big = np.kron(cell_set.labels, np.ones((8, 8), np.int32))
+    image = image_from_array(np.zeros(big.shape, np.uint16), pixel_size=0.25)
+    path = tmp_path / "a.ome.zarr"
+    FORMATS["ome-zarr"].write(path, CellSet("a", big, image))
+    # The image comes first, then the group of labels, then the labels.
+    picture, _, cells = Reader(parse_url(str(path / "labels" / "cells")))()
+    assert picture.data[0].shape == (1, *big.shape)
+    assert len(cells.data) == 2
+    assert [axis["unit"] for axis in cells.metadata["axes"]] == ["micrometer"] * 2
+    for level, found in enumerate(cells.data):
+        np.testing.assert_array_equal(found, big[:: 2**level, :: 2**level])
 
 
 def test_cellpose_as_numpy_reads_it(cell_set, tmp_path):

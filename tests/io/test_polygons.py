@@ -6,11 +6,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.draw import polygon2mask
 
-from cellrim.io.polygons import fill_rings, paint_runs, trace_labels
+from cellrim.io.polygons import Polygons, fill_polygons, paint_runs, trace_labels
 
 LABELS = arrays(
     np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3)
 )
+
+
+def filled(rings, shape):
+    return fill_polygons(Polygons.of((owner, ring, [len(ring)]) for owner, ring in rings), shape)
 
 
 def as_shapely(outline):
@@ -22,8 +26,7 @@ def as_shapely(outline):
 def test_round_trip_and_valid_polygons(labels):
     outlines = trace_labels(labels)
     assert [o.id for o in outlines] == [i for i in np.unique(labels).tolist() if i]
-    rings = [(ring, o.id) for o in outlines for ring in o.rings]
-    back = fill_rings([r for r, _ in rings], [i for _, i in rings], labels.shape)
+    back = filled([(o.id, ring) for o in outlines for ring in o.rings], labels.shape)
     np.testing.assert_array_equal(back, labels)
     for outline in outlines:
         shape = as_shapely(outline)
@@ -53,20 +56,26 @@ def test_holes_go_to_their_part():
 
 def test_any_polygon_is_filled_where_its_inside_holds_the_centre():
     ring = np.array([[2.3, 1.1], [17.8, 4.2], [11.0, 18.7], [8.1, 9.9]])
-    ours = fill_rings([ring], [5], (20, 21))
+    ours = filled([(5, ring)], (20, 21))
     theirs = polygon2mask((20, 21), ring[:, ::-1] - 0.5)
     np.testing.assert_array_equal(ours == 5, theirs)
 
 
 def test_what_is_outside_is_cut_off_and_the_later_wins():
     square = np.array([[-3, -3], [4, -3], [4, 4], [-3, 4]])
-    labels = fill_rings([square, square + 4], [1, 2], (5, 5))
+    labels = filled([(1, square), (2, square + 4)], (5, 5))
     assert labels.tolist() == [[1, 1, 1, 1, 0], *[[1, 2, 2, 2, 2]] * 3, [0, 2, 2, 2, 2]]
 
 
 def test_nothing():
     assert trace_labels(np.zeros((3, 4), np.int32)) == []
-    assert fill_rings([], [], (3, 4)).tolist() == np.zeros((3, 4)).tolist()
+    assert filled([], (3, 4)).tolist() == np.zeros((3, 4)).tolist()
+
+
+def test_rings_of_less_than_three_corners_hold_nothing():
+    square = np.array([[0, 0], [2, 0], [2, 2], [0, 2]])
+    labels = filled([(4, square[:0]), (3, square[:2]), (2, square), (1, square[:0])], (2, 3))
+    assert labels.tolist() == [[2, 2, 0]] * 2
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])

@@ -6,7 +6,7 @@ the image, so that filling them gives the same pixels again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,9 @@ from cellrim.core.labels import Labels
 from cellrim.errors import InputError
 
 Ints = NDArray[np.int64]
-Ring = NDArray[np.int64]
+Indices = NDArray[np.signedinteger[Any]]
+"""int32 where that holds them, else int64."""
+Ring = Indices
 """Corners (n, 2), x and y; the last is joined to the first."""
 Part = list[Ring]
 """A 4-connected piece of a cell: its outer ring, clockwise as displayed, then its holes."""
@@ -54,7 +56,7 @@ class Outlines:
     ids
         int64, (n,): the cells, ascending.
     corners
-        int64, (k, 2), x and y: the corners of all rings, ring after ring.
+        int32 or int64, (k, 2), x and y: the corners of all rings, ring after ring.
     rings
         int64, (r + 1,): where each ring begins in ``corners``, and the end.
     cells
@@ -64,39 +66,10 @@ class Outlines:
     """
 
     ids: Ints
-    corners: Ints
+    corners: Indices
     rings: Ints
     cells: Ints
     outer: NDArray[np.bool_]
-
-    def texts(
-        self, point: str, *, between: str, ring: tuple[str, str], closed: bool = False
-    ) -> list[str]:
-        """Write each ring as text.
-
-        Parameters
-        ----------
-        point
-            Template of a corner, ``"%d %d"`` for x and y.
-        between, ring
-            What stands between corners, and in front of and behind a ring.
-        closed
-            Whether the first corner comes again at the end.
-
-        Returns
-        -------
-        list of str
-            One for each ring, in their order.
-        """
-        numbers = self.corners.ravel().tolist()
-        texts = []
-        for begin, end in pairwise((2 * self.rings).tolist()):
-            values = numbers[begin:end]
-            if closed:
-                values += values[:2]
-            template = between.join([point] * (len(values) // 2))
-            texts.append(ring[0] + template % tuple(values) + ring[1])
-        return texts
 
     def __iter__(self) -> Iterator[CellOutline]:
         cuts, outer = self.rings.tolist(), self.outer.tolist()
@@ -150,28 +123,51 @@ def trace_outlines(
     All edges of the image are linked to rings at once; there is no loop over cells, rings or edges.
     """
     edges = _find_edges(labels)
-    if not len(edges.start):
+    if not len(edges):
         nothing = np.zeros(0, np.int64)
         return Outlines(nothing, nothing.reshape(0, 2), nothing[:1], nothing[:1], nothing > 0)
-    following = _link(edges)
-    order, ring = _cycles(_split(edges, following, labels) if simple else following)
-    rings = _Rings.of(edges, order, ring)
-    component = _components(labels, edges, order, rings)
-    return _ordered(rings, component, origin)
+    rings = _Rings.of(edges, *_cycles(_link(edges, simple=simple)))
+    return _ordered(rings, labels.ravel()[rings.pixel], origin)
 
 
-def fill_rings(
-    rings: Sequence[NDArray[np.float64] | Ring], owners: Sequence[int], shape: tuple[int, int]
-) -> Labels:
+@dataclass(frozen=True)
+class Polygons:
+    """Polygons of any corners, as they come out of files, in flat arrays.
+
+    Parameters
+    ----------
+    points
+        float64, (k, 2): the corners of all rings, x and y in pixels from the upper left corner of
+        the image.
+    sizes
+        int64, (r,): how many corners each ring has; rings of less than three hold nothing.
+    owners
+        int64, (r,): the id, >= 1, that each ring belongs to.
+    """
+
+    points: NDArray[np.float64]
+    sizes: Ints
+    owners: Ints
+
+    @classmethod
+    def of(cls, cells: Iterable[tuple[int, NDArray[np.float64], Sequence[int]]]) -> Polygons:
+        """Join cells: of each the id, the corners of its rings, and the sizes of its rings."""
+        found = list(cells)
+        rings = [len(sizes) for _, _, sizes in found]
+        return cls(
+            np.concatenate([np.zeros((0, 2)), *(points for _, points, _ in found)]),
+            np.array([size for _, _, sizes in found for size in sizes], np.int64),
+            np.repeat(np.array([owner for owner, _, _ in found], np.int64), rings),
+        )
+
+
+def fill_polygons(polygons: Polygons, shape: tuple[int, int]) -> Labels:
     """Fill polygons: a pixel belongs to those whose inside holds its centre, even-odd.
 
     Parameters
     ----------
-    rings
-        Corners (n, 2), x and y in pixels from the upper left corner of the image. What reaches
-        out of the image is cut off.
-    owners
-        The id, >= 1, that each ring belongs to; the rings of one id are filled together. Where
+    polygons
+        The rings of one id are filled together. What reaches out of the image is cut off. Where
         cells overlap, the one that comes later wins.
     shape
         Height and width.
@@ -186,18 +182,18 @@ def fill_rings(
     InputError
         If cells lie outside of the image as a whole: they belong to one of another size.
     """
-    if not len(rings):
+    some = polygons.sizes > 2
+    points, sizes = polygons.points[np.repeat(some, polygons.sizes)], polygons.sizes[some]
+    if not len(sizes):
         return np.zeros(shape, np.int32)
-    rank = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
-    cell = np.array([rank[owner] for owner in owners])
-    ids = np.array(list(rank), np.int64)
-    sizes = np.array([len(ring) for ring in rings])
-    points = np.concatenate([np.asarray(ring, np.float64) for ring in rings])
+    ids, first, cell = np.unique(polygons.owners[some], return_index=True, return_inverse=True)
+    cell = np.argsort(np.argsort(first))[cell]  # in the order in which they come
+    ids = ids[np.argsort(first)]
     _check_inside(points, cell, sizes, shape)
     following = np.arange(1, len(points) + 1)
     following[np.cumsum(sizes) - 1] = np.cumsum(sizes) - sizes
     row, column, number = _crossings(points, points[following], np.repeat(cell, sizes), shape[0])
-    order = np.lexsort((column, row, number))
+    order = np.lexsort((column, number * shape[0] + row))
     row, number = row[order[::2]], number[order[::2]]
     start = np.clip(np.ceil(column[order[::2]] - 0.5), 0, shape[1]).astype(np.int64)
     stop = np.clip(np.ceil(column[order[1::2]] - 0.5), 0, shape[1]).astype(np.int64)
@@ -245,92 +241,95 @@ def paint_runs(starts: Ints, lengths: Ints, ids: Ints, shape: tuple[int, int]) -
 
 @dataclass(frozen=True)
 class _Edges:
-    """Pixel edges between a cell and anything else, with the cell on the right hand.
+    """Pixel edges between a piece of a cell and anything else, with the piece on the right hand.
+
+    Ordered by direction, then by where they start.
 
     Parameters
     ----------
-    direction
-        0 right, 1 down, 2 left, 3 up.
-    start, end
-        Lattice points, as flat indices of a lattice of ``stride`` columns.
-    label
-        The cell on the right hand.
+    starts
+        Of each direction, right, down, left and up, the lattice points where edges start: flat
+        indices of a lattice of ``stride`` columns.
+    pieces
+        The 4-connected piece of a cell that each pixel belongs to, 0 for background: flat, with a
+        margin of one pixel. The upper left corner of pixel p is lattice point p.
+    stride
+        Columns of the lattice.
     """
 
-    direction: Ints
-    start: Ints
-    end: Ints
-    label: Ints
+    starts: tuple[Indices, Indices, Indices, Indices]
+    pieces: Indices
     stride: int
+
+    def __len__(self) -> int:
+        return sum(map(len, self.starts))
+
+    @property
+    def steps(self) -> tuple[int, int, int, int]:
+        """What an edge of each direction adds to a lattice point."""
+        return 1, self.stride, -1, -self.stride
+
+    @property
+    def around(self) -> tuple[tuple[int, int, int], ...]:
+        """Of each direction, three pixels around the point where an edge ends.
+
+        The one on the right hand, the one in front of it, and the one in front on the left hand,
+        each as what is to be added to the point.
+        """
+        corners = (-1, 0, -self.stride, -self.stride - 1)  # lower left, and on against the clock
+        return tuple(
+            (corners[turn], corners[(turn + 1) % 4], corners[(turn + 2) % 4])
+            for turn in (0, 3, 2, 1)
+        )
 
 
 def _find_edges(labels: Labels) -> _Edges:
-    padded = np.pad(labels, 1)
-    stride = padded.shape[1]
-    flat = padded.ravel()
-    # Of each direction: the pixel on the right hand and on the left hand of an edge that starts
-    # at lattice point p, which is the upper left corner of pixel p.
-    hands = ((0, -stride), (-1, 0), (-stride - 1, -1), (-stride, -stride - 1))
-    inner = np.arange(stride + 1, flat.size)
-    parts = []
-    step = (1, stride, -1, -stride)
-    for number, (right, left) in enumerate(hands):
-        own = flat[inner + right]
-        at = np.flatnonzero((own > 0) & (own != flat[inner + left]))
-        start = inner[at]
-        parts.append((np.full(len(at), number), start, start + step[number], own[at]))
-    direction, start, end, label = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return _Edges(direction, start, end, label.astype(np.int64), stride)
+    from skimage.measure import label
+
+    found = label(labels, background=0, connectivity=1)  # type: ignore[no-untyped-call]
+    pieces = np.pad(found.astype(np.int32), 1)
+    stride = pieces.shape[1]
+    flat = pieces.ravel()
+
+    def between(apart: int) -> tuple[Indices, Indices]:
+        """Pixels that differ from the one so far before, where they are a cell's, and it is."""
+        at = np.flatnonzero(flat[apart:] != flat[:-apart]).astype(_index_type(flat.size)) + apart
+        return at[flat[at] > 0], at[flat[at - apart] > 0]
+
+    right, left = between(stride)
+    up, down = between(1)
+    return _Edges((right, down, left + 1, up + stride), flat, stride)
 
 
-def _link(edges: _Edges) -> Ints:
-    """Position of the edge that follows each edge around its cell.
+def _index_type(size: int) -> type[np.signedinteger[Any]]:
+    """Type that holds a position among the edges of so many lattice points."""
+    return np.int32 if 4 * size < np.iinfo(np.int32).max else np.int64
 
-    Where two pixels touch by a corner only, the walk stays at its pixel.
+
+def _link(edges: _Edges, *, simple: bool) -> Indices:
+    """Position of the edge that follows each edge around its piece.
+
+    Where two pixels of a piece touch by a corner only, the walk stays at its pixel, or crosses to
+    the other one where rings are to be ``simple``. Both ways through the point are the same ring's,
+    as it is one piece around what is, by corners too, one part of its surroundings: where the walk
+    stays, it comes by twice; where it crosses, there are two rings, an outer one and a hole.
     """
-    size = int(max(edges.start.max(), edges.end.max())) + 1
-    key = edges.direction * size + edges.start  # ascending, as the edges are found
-    following = np.full(len(key), -1)
-    for turn in (-1, 0, 1):  # the last that exists wins: right turns first of all
-        wanted = (edges.direction + turn) % 4 * size + edges.end
-        found = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-        there = (key[found] == wanted) & (edges.label[found] == edges.label)
-        following = np.where(there, found, following)
-    return following
+    keys = np.concatenate([starts + n * edges.pieces.size for n, starts in enumerate(edges.starts)])
+    wanted = []
+    for direction, (starts, step, around) in enumerate(
+        zip(edges.starts, edges.steps, edges.around, strict=True)
+    ):
+        end = starts + step
+        own, front, left = (edges.pieces[end + there] for there in around)
+        if simple:
+            turn = np.where(left == own, -1, np.where(front == own, 0, 1))
+        else:
+            turn = np.where(front != own, 1, np.where(left == own, -1, 0))
+        wanted.append(((direction + turn) % 4).astype(end.dtype) * edges.pieces.size + end)
+    return np.searchsorted(keys, np.concatenate(wanted)).astype(np.int32)
 
 
-def _split(edges: _Edges, following: Ints, labels: Labels) -> Ints:
-    """Cut rings that touch themselves in two where they do.
-
-    There, both ways through the point belong to one ring. Exchanging what follows makes two rings
-    of it; rings in a plane do not interlace, so all points can be dealt with at once.
-    """
-    flat = np.pad(labels, 1).ravel()
-    at, own = edges.end, edges.label
-    # Of the four pixels around the point, two in a diagonal are the cell's and no other is.
-    a, b, c, d = (flat[at + step] == own for step in (-edges.stride - 1, -edges.stride, -1, 0))
-    crossed = np.flatnonzero((a == d) & (b == c) & (a != b))
-    if not len(crossed):
-        return following
-    _, ring_of = _connected(following)
-    order = crossed[np.lexsort((edges.end[crossed], edges.label[crossed]))]
-    one, other = order[::2], order[1::2]  # two edges of the cell end at each such point
-    touch = ring_of[one] == ring_of[other]
-    one, other = one[touch], other[touch]
-    result = following.copy()
-    result[one], result[other] = following[other], following[one]
-    return result
-
-
-def _connected(following: Ints) -> tuple[int, NDArray[np.int32]]:
-    """Count the cycles of a permutation, and say in which one each element is."""
-    from scipy.sparse.csgraph import connected_components
-
-    count, cycle = connected_components(_graph(following), directed=True, connection="weak")
-    return int(count), cycle
-
-
-def _graph(following: Ints) -> Any:
+def _graph(following: Indices) -> Any:
     """Graph with an arrow from each element to the one that follows it."""
     from scipy.sparse import csr_array
 
@@ -339,17 +338,17 @@ def _graph(following: Ints) -> Any:
     return csr_array(arrows, shape=(count, count))
 
 
-def _cycles(following: Ints) -> tuple[Ints, Ints]:
-    """Order the elements of a permutation cycle by cycle: elements, and the cycle of each.
+def _cycles(following: Indices) -> tuple[Indices, Ints]:
+    """Order the elements of a permutation cycle by cycle: elements, and where each cycle begins.
 
     Each cycle begins at its smallest element, and the one with the smallest comes first. Where one
     ends, the next is hung on, so that a single search walks through all of them.
     """
-    from scipy.sparse.csgraph import breadth_first_order
+    from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-    count, cycle = _connected(following)
-    everything = np.arange(len(following))
-    smallest = np.empty(count, np.int64)
+    count, cycle = connected_components(_graph(following), connection="strong")
+    everything = np.arange(len(following), dtype=np.int32)
+    smallest = np.empty(count, np.int32)
     smallest[cycle[::-1]] = everything[::-1]  # the last that is written stays
     begins = np.sort(smallest)
     before = np.empty_like(everything)
@@ -360,7 +359,7 @@ def _cycles(following: Ints) -> tuple[Ints, Ints]:
     order = breadth_first_order(_graph(chain), int(begins[0]), return_predecessors=False)
     first = np.zeros(len(following), bool)
     first[begins] = True
-    return order.astype(np.int64), np.cumsum(first[order]) - 1
+    return order, np.flatnonzero(first[order])
 
 
 @dataclass(frozen=True)
@@ -373,62 +372,52 @@ class _Rings:
         (n, 2), x and y.
     cuts
         Where each ring begins in ``corners``, and the end.
-    first
-        Of each ring, the position of its first edge in the order of the walk.
-    label
-        Of each ring, the cell.
+    pixel
+        Of each ring, a pixel of its piece: a flat index of the label image.
+    piece
+        Of each ring, its piece.
     outer
         Of each ring, whether it is no hole.
     """
 
-    corners: Ints
+    corners: Indices
     cuts: Ints
-    first: Ints
-    label: Ints
+    pixel: Ints
+    piece: Indices
     outer: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, edges: _Edges, order: Ints, ring: Ints) -> _Rings:
-        """Take the corners of the walks, which go along pixel edges."""
-        first = np.searchsorted(ring, np.arange(ring[-1] + 1))
-        y, x = np.divmod(edges.start[order], edges.stride)
-        before = np.arange(-1, len(order) - 1)
-        before[first] = np.append(first[1:], len(order)) - 1
-        direction = edges.direction[order]
-        corner = direction != direction[before]
+    def of(cls, edges: _Edges, order: Indices, first: Ints) -> _Rings:
+        """Take the corners of the walks, which begin at the ``first`` of the ordered edges."""
+        start = np.concatenate(edges.starts)[order]
+        direction = np.repeat(np.arange(4, dtype=np.int8), [len(s) for s in edges.starts])[order]
+        y, x = np.divmod(start, edges.stride)
+        corner = np.diff(direction, prepend=-1) != 0
+        corner[first] = direction[first] != direction[np.append(first[1:], len(order)) - 1]
         # Twice the area to the right of the walk: only vertical edges add to it.
-        turned = np.where(direction == 1, -x, np.where(direction == 3, x, 0))
-        area = -np.add.reduceat(turned, first)
-        corners = np.stack([x[corner] - 1, y[corner] - 1], axis=1)
-        cuts = np.append(np.add.reduceat(corner.astype(np.int64), first).cumsum(), 0)
-        return cls(corners, np.roll(cuts, 1), first, edges.label[order][first], area > 0)
+        turned = np.where(direction == 1, x, np.where(direction == 3, -x, 0))
+        area = np.add.reduceat(turned, first, dtype=np.int64)
+        begin = start[first]  # where an edge goes to the right, above a pixel of the piece
+        return cls(
+            corners=np.stack([x[corner] - 1, y[corner] - 1], axis=1),
+            cuts=np.append(0, np.add.reduceat(corner, first, dtype=np.int64).cumsum()),
+            pixel=(y[first] - 1).astype(np.int64) * (edges.stride - 2) + x[first] - 1,
+            piece=edges.pieces[begin],
+            outer=area > 0,
+        )
 
 
-def _components(labels: Labels, edges: _Edges, order: Ints, rings: _Rings) -> Ints:
-    """Say to which 4-connected piece of its cell each ring belongs."""
-    if rings.outer.all():
-        return np.arange(len(rings.first))
-    from skimage.measure import label
-
-    found = label(labels, background=0, connectivity=1)  # type: ignore[no-untyped-call]
-    pieces = np.pad(found, 1).ravel()
-    edge = order[rings.first]
-    right = np.array([0, -1, -edges.stride - 1, -edges.stride])
-    component: Ints = pieces[edges.start[edge] + right[edges.direction[edge]]].astype(np.int64)
-    return component
-
-
-def _ordered(rings: _Rings, component: Ints, origin: tuple[int, int]) -> Outlines:
-    """Put the rings into the order of cells and parts, outer rings first."""
-    order = np.lexsort((~rings.outer, component, rings.label))
+def _ordered(rings: _Rings, label: Labels, origin: tuple[int, int]) -> Outlines:
+    """Put the rings, ``label`` the cell of each, into the order of cells and parts, outer first."""
+    order = np.lexsort((~rings.outer, rings.piece, label))
     begin, size = rings.cuts[:-1][order], np.diff(rings.cuts)[order]
     cuts = np.append(0, np.cumsum(size))
     at = np.repeat(begin - cuts[:-1], size) + np.arange(cuts[-1])
-    label = rings.label[order]
+    label = label[order]
     first = np.flatnonzero(np.diff(label, prepend=0))
     return Outlines(
-        ids=label[first],
-        corners=rings.corners[at] + np.array(origin[::-1]),
+        ids=label[first].astype(np.int64),
+        corners=rings.corners[at] + np.array(origin[::-1], rings.corners.dtype),
         rings=cuts,
         cells=np.append(first, len(label)),
         outer=rings.outer[order],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from cellrim.core.labels import Labels
 from cellrim.core.parts import CellPart, whole
 from cellrim.core.stack import Stack
 from cellrim.errors import ImageReadError, InputError, MissingExtraError, UsageError
-from cellrim.io.polygons import fill_rings
+from cellrim.io.polygons import Polygons, fill_polygons
 
 Columns = Mapping[str, NDArray[Any]]
 ShapeOf = Callable[[str], tuple[int, int]]
@@ -207,10 +207,8 @@ def numbers_of_names(names: list[str]) -> list[int]:
     return list(range(1, len(names) + 1))
 
 
-def filled(
-    path: Path, rings: Sequence[NDArray[Any]], owners: Sequence[int], shape: tuple[int, int]
-) -> Labels:
-    """Fill the polygons of a file; see :func:`~cellrim.io.polygons.fill_rings`.
+def filled(path: Path, polygons: Polygons, shape: tuple[int, int]) -> Labels:
+    """Fill the polygons of a file; see :func:`~cellrim.io.polygons.fill_polygons`.
 
     Raises
     ------
@@ -218,7 +216,7 @@ def filled(
         If cells lie outside of an image of this shape.
     """
     try:
-        return fill_rings(rings, owners, shape)
+        return fill_polygons(polygons, shape)
     except InputError as error:
         raise ImageReadError(f"Cannot use {path}: {error}") from error
 

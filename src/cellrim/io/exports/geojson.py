@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import pairwise
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,19 @@ from cellrim.io.exports.base import (
     numbers_of_names,
 )
 from cellrim.io.exports.ordered import in_order
-from cellrim.io.polygons import trace_outlines
+from cellrim.io.exports.ring_text import RingText
+from cellrim.io.polygons import Polygons, trace_outlines
 
 # A member of our own, which RFC 7946 allows and others ignore: what polygons do not tell.
 _OWN = "cellrim"
+# What the coordinates of polygons become as they are read.
+_RINGS = "rings"
+_TEXT = RingText(
+    before=b"[", between=b",", after=b"]", corners=b",", rings=b"],[", parts=b"]],[[", closed=True
+)
+_FEATURE = b'{"type": "Feature", "geometry": {"type": "%b", "coordinates": %b}, "properties": %%b}'
+_ONE = _FEATURE % (b"Polygon", b"[[%b]]")
+_SEVERAL = _FEATURE % (b"MultiPolygon", b"[[[%b]]]")
 _NO_MEASUREMENT = ("id", "bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
 
 
@@ -53,29 +62,27 @@ def _write_list(path: Path, cells: CellList) -> None:
 
 def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
     name = FORMAT.name_of(path)
-    content = read_json(path)
-    own = content.get(_OWN, {}) if isinstance(content, Mapping) else {}
     try:
+        content = read_json(path, _with_rings)
+        own = content.get(_OWN, {}) if isinstance(content, Mapping) else {}
         size = (int(own["height"]), int(own["width"])) if own else shape(name)
         features = _features_in(content)
-        names = [str((f.get("properties") or {}).get("name", "")) for f in features]
-        rings: list[NDArray[np.float64]] = []
-        owners = []
-        for feature, number in zip(features, numbers_of_names(names), strict=True):
-            for ring in _rings(feature):
-                rings.append(ring)
-                owners.append(number)
+        numbers = numbers_of_names(
+            [str((f.get("properties") or {}).get("name", "")) for f in features]
+        )
+        cells = zip(numbers, (_rings_of(feature) for feature in features), strict=True)
+        polygons = Polygons.of((number, *rings) for number, rings in cells)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, ImageReadError):
             raise
         raise ImageReadError(
             f"Cannot use {path}: expected GeoJSON features of polygons, but got others ({error})."
         ) from error
-    yield CellSet(name, filled(path, rings, owners, size), pixel_size=own.get("pixel_size_um"))
+    yield CellSet(name, filled(path, polygons, size), pixel_size=own.get("pixel_size_um"))
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Read a JSON file; ``each`` object is replaced by what this makes of it, the innermost first.
 
     Raises
     ------
@@ -83,38 +90,32 @@ def read_json(path: Path) -> Any:
         If it cannot be read or is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_hook=each)
     except OSError as error:
         raise ImageReadError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ImageReadError(f"Cannot read {path}: it is no JSON ({error}).") from error
 
 
-def _features_of(part: CellPart, *, columns: Columns | None) -> list[str]:
+def _features_of(part: CellPart, *, columns: Columns | None) -> list[bytes]:
     """Write a feature for each cell of a part; ``columns`` are those of all cells."""
     outlines = trace_outlines(part.labels, origin=part.origin)
-    rings = outlines.texts("[%d, %d]", between=", ", ring=("[", "]"), closed=True)
-    measured = None if columns is None else _measurements(columns, part)
-    texts = []
-    for number, (cell, (begin, end)) in enumerate(
-        zip(outlines.ids.tolist(), pairwise(outlines.cells.tolist()), strict=True)
-    ):
-        properties: dict[str, Any] = {"objectType": "detection", "name": str(cell)}
-        if measured is not None and measured[number]:
-            properties["measurements"] = measured[number]
-        outer = outlines.outer[begin:end]
-        parts = [
-            f"[{', '.join(rings[begin + a : begin + b])}]"
-            for a, b in pairwise([*np.flatnonzero(outer).tolist(), len(outer)])
-        ]
-        several = len(parts) > 1
-        kind = "MultiPolygon" if several else "Polygon"
-        places = f"[{', '.join(parts)}]" if several else parts[0]
-        texts.append(
-            f'{{"type": "Feature", "geometry": {{"type": "{kind}", "coordinates": {places}}}, '
-            f'"properties": {json.dumps(properties, allow_nan=False)}}}'
-        )
-    return texts
+    several = np.add.reduceat(outlines.outer, outlines.cells[:-1], dtype=np.int64) > 1
+    measured = [{}] * len(several) if columns is None else _measurements(columns, part)
+    features = zip(
+        outlines.ids.tolist(), several.tolist(), _TEXT.write(outlines), measured, strict=True
+    )
+    return [
+        (_SEVERAL if several else _ONE) % (places, _properties(cell, values))
+        for cell, several, places, values in features
+    ]
+
+
+def _properties(cell: int, measured: dict[str, float]) -> bytes:
+    properties: dict[str, Any] = {"objectType": "detection", "name": str(cell)}
+    if measured:
+        properties["measurements"] = measured
+    return json.dumps(properties, allow_nan=False).encode("ascii")
 
 
 def _measurements(columns: Columns, part: CellPart) -> list[dict[str, float]]:
@@ -138,13 +139,27 @@ def _features_in(content: Any) -> list[dict[str, Any]]:
     return [content]
 
 
-def _rings(feature: dict[str, Any]) -> list[NDArray[np.float64]]:
+def _with_rings(found: dict[str, Any]) -> dict[str, Any]:
+    """Replace coordinates of polygons by arrays as they are read, which take far less memory."""
+    if found.get("type") not in ("Polygon", "MultiPolygon") or "coordinates" not in found:
+        return found
+    places = found["coordinates"]
+    rings = list(chain.from_iterable(places)) if found["type"] == "MultiPolygon" else places
+    sizes = np.array([len(ring) for ring in rings], np.int64)
+    numbers = np.fromiter(chain.from_iterable(chain.from_iterable(rings)), np.float64)
+    points = numbers.reshape(sizes.sum(), -1)[:, :2]  # height may follow x and y
+    own = np.ones(len(points), bool)
+    own[np.cumsum(sizes) - 1] = False  # the first corner comes again
+    return {"type": found["type"], _RINGS: (points[own], (sizes - 1).tolist())}
+
+
+def _rings_of(feature: dict[str, Any]) -> tuple[NDArray[np.float64], list[int]]:
+    """Corners of all rings of a feature, and how many each has."""
     geometry = feature["geometry"]
-    if geometry["type"] not in ("Polygon", "MultiPolygon"):
+    if _RINGS not in geometry:
         raise ValueError(f"a {geometry['type']}")
-    several = geometry["type"] == "MultiPolygon"
-    parts = geometry["coordinates"] if several else [geometry["coordinates"]]
-    return [np.array(ring, np.float64)[:-1, :2] for part in parts for ring in part]
+    found: tuple[NDArray[np.float64], list[int]] = geometry[_RINGS]
+    return found
 
 
 FORMAT = Format(

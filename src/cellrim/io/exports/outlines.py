@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,11 +15,14 @@ from cellrim.errors import ImageReadError
 from cellrim.io.atomic import atomic_path
 from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf, filled
 from cellrim.io.exports.ordered import in_order
-from cellrim.io.polygons import trace_outlines
+from cellrim.io.exports.ring_text import RingText
+from cellrim.io.polygons import Polygons, trace_outlines
 
 _SPACE = "{http://www.w3.org/2000/svg}"
 _CELL = "cell-"
-_RING = re.compile(r"M([0-9 L]+)Z")
+_TEXT = RingText(before=b"", between=b" ", after=b"", corners=b"L", rings=b"ZM", parts=b"ZM")
+_PATH = re.compile(r"(?:M\d+ \d+(?:L\d+ \d+)*Z)*", re.ASCII)
+_SPACES = str.maketrans("MLZ", "   ")
 
 
 def _write(path: Path, cells: CellSet) -> None:
@@ -43,15 +45,12 @@ def _write_list(path: Path, cells: CellList) -> None:
         file.write(b"</g>\n</svg>\n")
 
 
-def _paths(part: CellPart) -> list[str]:
+def _paths(part: CellPart) -> list[bytes]:
     """Write a path for each cell of a part, a line each."""
     outlines = trace_outlines(part.labels, origin=part.origin)
-    rings = outlines.texts("%d %d", between="L", ring=("M", "Z"))
     return [
-        f'<path id="{_CELL}{cell}" d="{"".join(rings[begin:end])}"/>\n'
-        for cell, (begin, end) in zip(
-            outlines.ids.tolist(), pairwise(outlines.cells.tolist()), strict=True
-        )
+        b'<path id="%b%d" d="M%bZ"/>\n' % (_CELL.encode(), cell, corners)
+        for cell, corners in zip(outlines.ids.tolist(), _TEXT.write(outlines), strict=True)
     ]
 
 
@@ -59,30 +58,25 @@ def _read(path: Path, _shape: ShapeOf) -> Iterator[CellSet]:
     try:
         root = ElementTree.parse(path).getroot()
         shape = int(root.attrib["height"]), int(root.attrib["width"])
-        rings: list[NDArray[np.float64]] = []
-        owners = []
-        for element in root.iter(f"{_SPACE}path"):
-            number = int(element.attrib["id"].removeprefix(_CELL))
-            for ring in _rings(element.attrib["d"]):
-                rings.append(ring)
-                owners.append(number)
+        polygons = Polygons.of(
+            (int(element.attrib["id"].removeprefix(_CELL)), *_rings(element.attrib["d"]))
+            for element in root.iter(f"{_SPACE}path")
+        )
     except OSError as error:
         raise ImageReadError(f"Cannot read {path}: {error.strerror or error}.") from error
     except (ElementTree.ParseError, KeyError, ValueError) as error:
         raise ImageReadError(
             f"Cannot use {path}: expected an SVG that cellrim wrote, but got another ({error})."
         ) from error
-    yield CellSet(FORMAT.name_of(path), filled(path, rings, owners, shape))
+    yield CellSet(FORMAT.name_of(path), filled(path, polygons, shape))
 
 
-def _rings(text: str) -> list[NDArray[np.float64]]:
-    found = _RING.findall(text)
-    if sum(len(ring) + 2 for ring in found) != len(text):
+def _rings(text: str) -> tuple[NDArray[np.float64], list[int]]:
+    """Corners of all rings of a path, and how many each has."""
+    if not _PATH.fullmatch(text):
         raise ValueError("a path of other commands than M, L and Z")
-    return [
-        np.array([point.split() for point in ring.split("L")], np.float64).reshape(-1, 2)
-        for ring in found
-    ]
+    numbers = np.array(text.translate(_SPACES).split(), np.float64)
+    return numbers.reshape(-1, 2), [ring.count("L") + 1 for ring in text.split("Z")[:-1]]
 
 
 FORMAT = Format(

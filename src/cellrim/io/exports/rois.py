@@ -20,7 +20,7 @@ from cellrim.errors import ImageReadError
 from cellrim.io.atomic import atomic_path
 from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf, filled, numbers_of_names
 from cellrim.io.exports.ordered import in_order
-from cellrim.io.polygons import Outlines, trace_outlines
+from cellrim.io.polygons import Outlines, Polygons, trace_outlines
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
@@ -55,12 +55,12 @@ def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
     name = FORMAT.name_of(path)
     rois = _read_rois(path)
     ids = numbers_of_names([roi.name for roi in rois])
-    rings, owners = [], []
-    for roi, number in zip(rois, ids, strict=True):
-        for ring in _rings(path, roi):
-            rings.append(ring)
-            owners.append(number)
-    yield CellSet(name, filled(path, rings, owners, shape(name)))
+    rings = [_rings(path, roi) for roi in rois]
+    polygons = Polygons.of(
+        (number, np.concatenate([np.zeros((0, 2)), *of]), [len(ring) for ring in of])
+        for number, of in zip(ids, rings, strict=True)
+    )
+    yield CellSet(name, filled(path, polygons, shape(name)))
 
 
 def _rois(part: CellPart, *, digits: int) -> list[bytes]:
@@ -159,7 +159,7 @@ def _read_rois(path: Path) -> list[ImagejRoi]:
         raise ImageReadError(f"Cannot read {path}: the ROI zip is broken ({error}).") from error
 
 
-def _rings(path: Path, roi: ImagejRoi) -> list[NDArray[np.float64]]:
+def _rings(path: Path, roi: ImagejRoi) -> list[NDArray[Any]]:
     from roifile import ROI_TYPE
 
     areas = (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED, ROI_TYPE.RECT, ROI_TYPE.OVAL)
@@ -173,7 +173,7 @@ def _rings(path: Path, roi: ImagejRoi) -> list[NDArray[np.float64]]:
         x0, y0, x1, y1 = sides
         return [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float64)]
     found = roi.coordinates(multi=True)
-    return [np.asarray(ring, np.float64) for ring in found if len(ring) > 2]
+    return list(found)
 
 
 FORMAT = Format(
