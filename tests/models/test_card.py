@@ -79,6 +79,19 @@ def test_confidence_is_calibrated_and_asked_for_as_users_see_it(card_with):
     assert card.decode_options(None) == card.decode
 
 
+def test_without_a_sure_cell_none_counts_unless_asked(card_with):
+    card = card_with(
+        decode={"min_confidence": 0.4, "min_surest": 0.6}, calibration={"slope": 2, "offset": 0.5}
+    )
+    low, least, high = card.calibrated(np.array([0.4, 0.6, 0.61], np.float32)).tolist()
+    assert card.least_surest == pytest.approx(least, abs=1e-6)
+    assert card.least_shown(np.array([low, high], np.float32)) == pytest.approx(low, abs=1e-6)
+    for unsure in ([], [low]):
+        assert card.least_shown(np.array(unsure, np.float32)) == card.least_surest
+    assert card.decode_options().min_surest == 0.6
+    assert card.decode_options(0.3).min_surest == 0
+
+
 def test_without_calibration_confidence_is_what_the_network_says(card_with):
     raw = np.array([0.25, 0.5], np.float32)
     np.testing.assert_allclose(card_with().calibrated(raw), raw, atol=1e-6)

@@ -63,11 +63,12 @@ def mean_confidence(maps, labels):
     st.integers(0, 3),
     st.sampled_from([0.5, 2.0, 5.0]),
     st.integers(0, 10_000),
+    st.sampled_from([0.0, 0.4, 0.5]),
 )
 @settings(deadline=None, max_examples=80)
-def test_blocks_change_nothing(height, width, size, radius, smooth, seed):
+def test_blocks_change_nothing(height, width, size, radius, smooth, seed, surest):
     maps = wild_maps((height, width), seed, smooth)
-    options = DecodeOptions(sink_radius=radius, min_area=5, min_confidence=0.2)
+    options = DecodeOptions(sink_radius=radius, min_area=5, min_confidence=0.2, min_surest=surest)
     expected, sure = decode_with_confidence(maps, options)
     np.testing.assert_allclose(sure, mean_confidence(maps, expected), atol=1e-5)
     labels, joined = by_blocks(maps, size, options)

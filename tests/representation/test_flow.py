@@ -205,6 +205,23 @@ def test_small_and_doubtful_instances_are_dropped():
     assert kept[45, 45] == 1
 
 
+@pytest.mark.parametrize(("min_surest", "count"), [(0.0, 2), (0.5, 2), (0.95, 2), (0.999, 0)])
+def test_without_a_sure_instance_there_is_none(min_surest, count):
+    labels = discs((60, 60), (15, 15, 10), (45, 45, 10))
+    maps = encode(labels, 24.0)
+    maps[1:3][:, labels == 1] *= 0.2
+    found, sure = decode_with_confidence(maps, DecodeOptions(min_surest=min_surest))
+    assert found.max() == len(sure) == count
+
+
+def test_an_instance_that_is_dropped_does_not_vouch_for_others():
+    labels = discs((60, 60), (15, 15, 10), (45, 45, 3))
+    maps = encode(labels, 24.0)
+    maps[1:3][:, labels == 1] *= 0.5  # the small one is sure
+    assert decode(maps, DecodeOptions(min_surest=0.9)).max() == 2
+    assert decode(maps, DecodeOptions(min_surest=0.9, min_area=50)).max() == 0
+
+
 @pytest.mark.skipif("CELLRIM_DATA" not in os.environ, reason="CELLRIM_DATA is not set")
 @pytest.mark.parametrize(
     "dataset", ["kc167", "mixed", "usiigaci", "bacteria", "yeast", "deepcell", "dsb2018"]

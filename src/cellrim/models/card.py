@@ -138,8 +138,21 @@ class ModelCard(BaseModel):
         raw = self.decode.min_confidence
         return float(self.calibration.apply(raw)) if raw > 0 else 0.0
 
+    @property
+    def least_surest(self) -> float:
+        """Calibrated confidence that the surest cell of an image must have, or it shows none."""
+        raw = self.decode.min_surest
+        return float(self.calibration.apply(raw)) if raw > 0 else 0.0
+
+    def least_shown(self, confidence: NDArray[np.float32]) -> float:
+        """Calibrated confidence from which cells count, of an image whose cells have these."""
+        empty = confidence.max(initial=0) < self.least_surest
+        return self.least_surest if empty else self.least_confidence
+
     def decode_options(self, min_confidence: float | None = None) -> DecodeOptions:
         """Options of the card, with another least confidence where one is given.
+
+        Who asks for a least confidence gets all cells that have it, however unsure the surest is.
 
         Parameters
         ----------
@@ -150,7 +163,7 @@ class ModelCard(BaseModel):
             return self.decode
         inside = 0 < min_confidence < 1  # the logit has no ends
         raw = self.calibration.undo(min_confidence) if inside else min_confidence
-        return replace(self.decode, min_confidence=raw)
+        return replace(self.decode, min_confidence=raw, min_surest=0.0)
 
 
 def read_card(path: Path) -> ModelCard:

@@ -12,7 +12,7 @@ they say it better than the map does. The cost is bounded whatever the size of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -159,10 +159,12 @@ def estimate_scale(
         Between :data:`SMALLEST_SCALE` and :data:`LARGEST_SCALE`; 1 where no cell is found.
     """
     looks: list[Look] = []
+    # The surest cell is of the image as it is told in the end, not of a first look.
+    judging = replace(options or DecodeOptions(), min_surest=0.0)
 
     def look(scale: float) -> Look:
         maps = predict(view(image, 2.0**scale))
-        looks.append(_judge(maps, scale, canonical_diameter, options or DecodeOptions()))
+        looks.append(_judge(maps, scale, canonical_diameter, judging))
         return looks[-1]
 
     _follow(look, looks, look(0.0), count=_FIRST_LOOKS - 1)

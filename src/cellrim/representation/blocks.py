@@ -177,8 +177,7 @@ def join_blocks(blocks: Sequence[BlockSummary], *, width: int, options: DecodeOp
     sums: NDArray[np.float64] = np.stack(
         [np.bincount(owner, weights=row, minlength=total) for row in pieces]
     ).astype(np.float64)
-    keep = sums[0] >= options.min_area
-    keep &= _confidence(sums) >= options.min_confidence
+    keep = options.keeps(sums[0], _confidence(sums))
     centre = sums[3:] / np.maximum(sums[0], 1)
     kept = np.flatnonzero(keep)
     order = kept[np.lexsort((centre[1, kept], centre[0, kept]))]

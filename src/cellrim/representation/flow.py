@@ -53,12 +53,23 @@ class DecodeOptions:
         Smaller instances are dropped; pixels at the scale of the maps.
     min_confidence
         Instances whose :func:`confidence` is lower are dropped, 0..1.
+    min_surest
+        Where not even the surest instance of an image has this confidence, all are dropped, 0..1:
+        debris in an empty field is seldom taken for a sure cell, while a field of cells has some.
     """
 
     foreground_threshold: float = 0.5
     sink_radius: int = 1
     min_area: int = 12
     min_confidence: float = 0.0
+    min_surest: float = 0.0
+
+    def keeps(
+        self, area: NDArray[np.number[Any]], confidence: NDArray[np.floating[Any]]
+    ) -> NDArray[np.bool_]:
+        """Say which of all instances of an image are kept, by their pixels and confidence."""
+        keep = (area >= self.min_area) & (confidence >= self.min_confidence)
+        return keep & bool(np.max(confidence, where=keep, initial=0) >= self.min_surest)
 
 
 # --------------------------------------------------------------------------- labels to maps
@@ -281,8 +292,8 @@ def decode_with_confidence(
     ids = group_sinks(ends, nodes, foreground.shape, options.sink_radius)
     area = np.bincount(ids)
     sure = _mean_confidence(maps, nodes, ids, area)
-    keep = (area >= options.min_area) & (sure >= options.min_confidence)
-    keep[0] = False
+    keep = np.zeros(len(area), bool)
+    keep[1:] = options.keeps(area[1:], sure[1:])  # 0 is no instance
     labels.ravel()[nodes] = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[ids]
     return labels, sure[keep]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from cellrim.errors import RecipeError
@@ -71,7 +72,7 @@ def fine_tuning_recipe(data: Path, base: ModelFolder, *, patches: int = PATCHES)
         augmentation=AugmentationPart(scale_octaves=0.3),
         validation=ValidationPart(every=max(1, patches // _VALIDATIONS), blends=_BLENDS),
         decode=DecodePart(
-            options=base.card.decode,
+            options=replace(base.card.decode, min_surest=0.0),  # new images begin unsure
             calibration=base.card.calibration,
             working_diameter=base.card.working_diameter,
             search=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -169,7 +170,15 @@ def _decoding(
     judged = judge_predictions(segmenter, packed, predictions, options=decoding.options)
     calibration, error = fit_calibration(judged)
     say(f"{calibration}: expected calibration error {error:.4f} on unseen images")
-    return decoding.model_copy(update={"calibration": calibration})
+    decoding = decoding.model_copy(update={"calibration": calibration})
+    if not decoding.surest:
+        return decoding
+    options = replace(decoding.options, min_surest=calibration.undo(decoding.surest))
+    reached = overall(by_set(score_predictions(segmenter, packed, predictions, options=options)))
+    say(f"no cells where none is surer than {decoding.surest}: score {reached['score']:.4f}")
+    if reached["score"] < score:
+        return decoding
+    return decoding.model_copy(update={"options": options})
 
 
 def _predicted(

@@ -122,6 +122,9 @@ class DecodePart(_Part):
     """Diameter that cells are brought to when the network finds them; the canonical where None."""
     search: bool = True
     """Find these on all validation images at the end; else they are taken as they are."""
+    surest: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Calibrated confidence that the surest cell of an image must have, or it is taken to show
+    none; not used where it would cost score."""
     int8_patches: PositiveInt = 32
     """Training patches on which the ranges of the twin in int8 are measured; 50 MB each."""
 

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from cellrim.core.labels import relabel
+from cellrim.models.card import ModelCard
 from cellrim.models.registry import find_model
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.server.work import Work
@@ -168,6 +169,17 @@ def test_sliders_do_not_run_the_network(client, image, monkeypatch):
     edit(client, image, action="draw", polygon=[[2, 90], [10, 90], [10, 95], [2, 95]])
     assert client.get(address).json()["count"] == 1
     assert client.patch(address, json={"min_confidence": 0}).json()["count"] == 21
+
+
+def test_a_field_without_a_sure_cell_shows_none_until_asked(client, png, monkeypatch):
+    monkeypatch.setattr(ModelCard, "least_surest", property(lambda _card: 0.75))
+    status = upload(client, png)
+    assert (status["count"], status["min_confidence"]) == (0, 0.75)
+    address = f"{BASE}/images/{status['id']}"
+    client.post(f"{address}/segment", params={"diameter": 40})
+    assert ready(client, status["id"])["count"] == 0
+    assert client.patch(address, json={"min_confidence": 0}).json()["count"] > 0
+    assert upload(client, png, min_confidence=0)["count"] == 20
 
 
 def test_another_diameter_needs_no_upload_and_can_be_undone(client, image):

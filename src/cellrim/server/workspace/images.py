@@ -139,7 +139,12 @@ async def segment_again(key: Key, workspace: In, options: Annotated[Options, Que
     cost = await asyncio.to_thread(_check, workspace, picture.upload, picture.name, options)
     settled = await asyncio.to_thread(_settled, workspace, options)
     if options.min_confidence is None:
-        settled = replace(settled, min_confidence=picture.settled.min_confidence)
+        before = picture.settled
+        settled = replace(
+            settled,
+            min_confidence=before.min_confidence,
+            asked_confidence=before.asked_confidence,
+        )
     picture.cost = cost
     workspace.start_segmenting(picture, settled)
     return status_of(workspace, picture)
@@ -154,7 +159,7 @@ async def move_sliders(key: Key, sliders: Sliders, workspace: In) -> Status:
         raise ApiError("conflict", f"{picture.name} is being segmented: wait a little.")
     settled = picture.settled
     if sliders.min_confidence is not None:
-        settled = replace(settled, min_confidence=sliders.min_confidence)
+        settled = replace(settled, min_confidence=sliders.min_confidence, asked_confidence=True)
         with picture.lock:
             picture.settled = settled
     if sliders.threshold is not None and sliders.threshold != settled.threshold:
@@ -269,6 +274,7 @@ def _settled(workspace: Workspace, options: Options) -> Settled:
         channels=options.numbers(),
         threshold=card.decode.foreground_threshold,
         min_confidence=card.least_confidence if least is None else least,
+        asked_confidence=least is not None,
     )
 
 

@@ -60,6 +60,8 @@ class Settled:
         Foreground probability, 0..1.
     min_confidence
         Cells below it are hidden, and left out of everything that is given out.
+    asked_confidence
+        Whether a person chose that; else it is the model's, by what the image shows.
     """
 
     model: str
@@ -68,6 +70,7 @@ class Settled:
     channels: tuple[int, ...] | None = None
     threshold: float = 0.5
     min_confidence: float = 0.0
+    asked_confidence: bool = False
 
 
 @dataclass
@@ -208,10 +211,11 @@ class Picture:
 
     def _relabel(self, segmenter: Segmenter, prediction: Prediction, settled: Settled) -> None:
         # All cells are kept: which of them are shown is a matter of a moment.
-        options = replace(
-            segmenter.card.decode, foreground_threshold=settled.threshold, min_confidence=0.0
-        )
+        card = segmenter.card
+        options = replace(card.decode_options(0.0), foreground_threshold=settled.threshold)
         labels, sure = segmenter.decode(prediction, options)
+        if not settled.asked_confidence:
+            settled = replace(settled, min_confidence=card.least_shown(sure))
         with self.lock:
             self.settled = settled
             if self.edited is None:
