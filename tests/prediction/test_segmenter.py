@@ -79,6 +79,22 @@ def test_cells_are_brought_to_the_working_diameter(backend, card_with, discs):
     )
 
 
+def test_the_looks_have_options_of_their_own(backend, card_with, discs):
+    """What is kept in the end says nothing about the scale."""
+    image = image_from_array(discs((300, 400), 15), axes="YX")
+    nothing = DecodeOptions(min_area=100_000)
+
+    def passes(**options):
+        model = Segmenter(backend, card_with(canonical_diameter=CANONICAL, **options))
+        before = len(backend.shapes)
+        assert model.predict(image).diameter == pytest.approx(30, rel=0.05)
+        return len(backend.shapes) - before
+
+    usual = passes()
+    assert passes(decode=nothing, look=DecodeOptions()) == usual
+    assert passes(look=nothing) > usual  # nothing convinces, so other scales are tried
+
+
 def test_passes_through_the_network_are_bounded(segmenter, backend, discs):
     pixels = discs((3000, 3000), 60)
     segmenter.segment(pixels)

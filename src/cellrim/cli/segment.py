@@ -98,7 +98,9 @@ def segment(
     min_confidence: Annotated[
         float | None,
         typer.Option(
-            metavar="0..1", help="Leave out cells of a lower confidence; else the card's."
+            metavar="0..1",
+            help="Keep the cells of at least this confidence. Without it the card says which, and "
+            "a field without a single sure cell counts as empty.",
         ),
     ] = None,
     axes: Annotated[

@@ -73,6 +73,8 @@ class ModelCard(BaseModel):
         Pixels around a tile that only serve as context, at the network's scale.
     decode
         Thresholds found on the validation sets.
+    look
+        Those of the looks that estimate the scale; as ``decode`` where None.
     calibration
         From what the network says of a cell to the chance that the cell is right, fitted on the
         validation sets; without effect where nothing was fitted.
@@ -111,6 +113,7 @@ class ModelCard(BaseModel):
     stride: PositiveInt = 32
     halo: Annotated[int, Field(ge=0)]
     decode: DecodeOptions = Field(default_factory=DecodeOptions)
+    look: DecodeOptions | None = None
     calibration: Calibration = Field(default_factory=Calibration)
     training_sets: tuple[TrainingSet, ...] = ()
     recipe: str = ""

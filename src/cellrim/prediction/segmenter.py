@@ -208,9 +208,8 @@ class Segmenter:
         """Estimate by which factor a normalised image is brought to the network's scale."""
         most = max(1.0, float(np.sqrt(MOST_ENLARGED_PIXELS / (image.shape[0] * image.shape[1]))))
         diameter = self.card.canonical_diameter
-        canonical = estimate_scale(
-            image, self._run, canonical_diameter=diameter, options=self.card.decode
-        )
+        options = self.card.look or self.card.decode
+        canonical = estimate_scale(image, self._run, canonical_diameter=diameter, options=options)
         enlarged = canonical * self.card.network_diameter / diameter
         return min(enlarged, most, LARGEST_SCALE)
 

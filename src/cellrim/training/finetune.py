@@ -73,6 +73,7 @@ def fine_tuning_recipe(data: Path, base: ModelFolder, *, patches: int = PATCHES)
         validation=ValidationPart(every=max(1, patches // _VALIDATIONS), blends=_BLENDS),
         decode=DecodePart(
             options=replace(base.card.decode, min_surest=0.0),  # new images begin unsure
+            look=base.card.look,
             calibration=base.card.calibration,
             working_diameter=base.card.working_diameter,
             search=False,

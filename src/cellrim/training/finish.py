@@ -30,6 +30,7 @@ from cellrim.models.precision import FLOAT32, INT8
 from cellrim.models.quantise import quantise
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 from cellrim.prediction.segmenter import Prediction, Segmenter
+from cellrim.representation.flow import DecodeOptions
 from cellrim.training.calibrate import fit_calibration, judge_predictions
 from cellrim.training.checkpoint import Checkpoint, blend, read_checkpoint
 from cellrim.training.loop import CHECKPOINT
@@ -153,12 +154,11 @@ def _decoding(
     segmenter, predictions, score = _predicted(recipe, model, decoding, packed, samples)
     options = search_options(segmenter, packed, predictions, say=say)
     if options != decoding.options:
-        # Once more: the options also judge the looks that estimate the scale.
-        other = decoding.model_copy(update={"options": options})
-        found = _predicted(recipe, model, other, packed, samples)
-        say(f"decode options {options}: score {found[2]:.4f}; before: {score:.4f}")
-        if found[2] > score:
-            decoding, (segmenter, predictions, score) = other, found
+        # The looks that estimate the scale keep theirs, so the scales stay as they are.
+        look = decoding.look or decoding.options
+        decoding = decoding.model_copy(update={"options": options, "look": look})
+        before, score = score, _score_of(segmenter, packed, predictions, options)
+        say(f"decode options {options}: score {score:.4f}; before: {before:.4f}")
     for factor in ENLARGEMENTS:
         diameter = factor * recipe.model.canonical_diameter
         larger = decoding.model_copy(update={"working_diameter": diameter})
@@ -174,9 +174,9 @@ def _decoding(
     if not decoding.surest:
         return decoding
     options = replace(decoding.options, min_surest=calibration.undo(decoding.surest))
-    reached = overall(by_set(score_predictions(segmenter, packed, predictions, options=options)))
-    say(f"no cells where none is surer than {decoding.surest}: score {reached['score']:.4f}")
-    if reached["score"] < score:
+    reached = _score_of(segmenter, packed, predictions, options)
+    say(f"no cells where none is surer than {decoding.surest}: score {reached:.4f}")
+    if reached < score:
         return decoding
     return decoding.model_copy(update={"options": options})
 
@@ -187,8 +187,15 @@ def _predicted(
     """Predict all samples as a card of this decoding would; the predictor, the maps, the score."""
     segmenter = segmenter_of(recipe, model, decoding=decoding)
     predictions = predict_all(segmenter, packed, samples)
-    sets = by_set(score_predictions(segmenter, packed, predictions))
-    return segmenter, predictions, overall(sets)["score"]
+    return segmenter, predictions, _score_of(segmenter, packed, predictions, decoding.options)
+
+
+def _score_of(
+    segmenter: Segmenter, packed: Path, predictions: Predictions, options: DecodeOptions
+) -> float:
+    """Score that training maximises, of predictions decoded with these options."""
+    images = score_predictions(segmenter, packed, predictions, options=options)
+    return overall(by_set(images))["score"]
 
 
 def _exported(folder: Path, card: ModelCard, precision: str) -> Segmenter:

@@ -117,6 +117,8 @@ class DecodePart(_Part):
     """How maps become instances in validation, and whether better options are searched for."""
 
     options: DecodeOptions = DecodeOptions()
+    look: DecodeOptions | None = None
+    """Those of the looks that estimate the scale; as ``options`` before the search where None."""
     calibration: Calibration = Calibration()
     working_diameter: PositiveFloat | None = None
     """Diameter that cells are brought to when the network finds them; the canonical where None."""

@@ -69,6 +69,7 @@ def draft_card(recipe: Recipe, model: UNet, *, decoding: DecodePart | None = Non
         stride=model.shape.stride,
         halo=model.shape.halo,
         decode=decoding.options,
+        look=decoding.look,
         sha256=UNKNOWN_HASH,
     )
 
