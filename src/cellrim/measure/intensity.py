@@ -136,11 +136,12 @@ def _statistics(
 def _sorted(values: NDArray[Any], owner: NDArray[np.int64]) -> NDArray[np.float64]:
     """Values in the order of owner and value, as float64.
 
-    Both go into one whole number, which sorts several times faster than pairs do.
+    Both go into one whole number, which sorts several times faster than pairs do; merging what is
+    in the order of the owners already (``stable``) takes half or a third of the time again.
     """
     is_float = values.dtype.kind == "f"
     keys = (owner << _VALUE_BITS) | (_float_order(values) if is_float else values.astype(np.int64))
-    keys.sort()
+    keys.sort(kind="stable")
     keys &= _VALUE_MASK
     return _float_values(keys) if is_float else keys.astype(np.float64)
 

@@ -130,18 +130,15 @@ def _box_table(runs: Runs) -> NDArray[np.int64]:
 
 def _perimeters(labels: Labels, ids: NDArray[np.int32]) -> NDArray[np.float64]:
     """Perimeter of each cell, as ``skimage.measure.perimeter`` of its own mask."""
-    padded = np.pad(labels, 1)
-    border = np.pad(borders(labels), 1)
-    at = np.flatnonzero(border)
-    values, marks, width = padded.ravel(), border.ravel(), padded.shape[1]
-    own = values[at]
-    code = np.zeros(len(at), np.int64)
+    border = np.pad(np.where(borders(labels), labels, 0), 1)
+    width, marks = border.shape[1], border.ravel()
+    at = np.flatnonzero(marks)
+    own = marks[at]
+    code = np.zeros(len(at), np.uint8)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
             if dy or dx:
-                other = at + dy * width + dx
-                linked = marks[other] & (values[other] == own)
-                code += (_DIAGONAL if dy and dx else _BESIDE) * linked
-    position = np.searchsorted(ids, own)
-    lengths = np.bincount(position, weights=_PERIMETER_WEIGHTS[code], minlength=len(ids))
-    return lengths.astype(np.float64, copy=False)
+                linked = marks[at + (dy * width + dx)] == own
+                code += np.uint8(_DIAGONAL if dy and dx else _BESIDE) * linked
+    lengths = np.bincount(own, weights=_PERIMETER_WEIGHTS[code])
+    return lengths[ids].astype(np.float64, copy=False)  # every cell has a border
