@@ -27,6 +27,14 @@ def test_written_labels_come_back(tmp_path_factory, labels):
     np.testing.assert_array_equal(got, labels)
 
 
+def test_a_path_may_be_text(tmp_path):
+    labels = np.array([[0, 3], [3, 5]], np.int32)
+    write_labels(str(tmp_path / "a.tif"), labels)
+    np.testing.assert_array_equal(read_labels(str(tmp_path / "a.tif")), labels)
+    with pytest.raises(ImageReadError):
+        read_labels(str(tmp_path / "b.tif"))
+
+
 @pytest.mark.parametrize(("top", "dtype"), [(65535, np.uint16), (65536, np.uint32)])
 def test_width_follows_the_largest_id(tmp_path, top, dtype):
     path = tmp_path / "deep" / "er" / "a.tif"

@@ -24,7 +24,7 @@ _PNG_GREY = 0
 _MINISWHITE = 0
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(path: str | Path) -> Labels:
     """Read a label image.
 
     Parameters
@@ -43,6 +43,7 @@ def read_labels(path: Path) -> Labels:
     ImageReadError
         If the file is missing, broken, or not one plane of whole numbers >= 0.
     """
+    path = Path(path)
     data = read_bytes(path)
     try:
         if is_tiff(data):
@@ -65,7 +66,7 @@ def read_labels(path: Path) -> Labels:
         raise ImageReadError(f"Cannot read {path}: the file is broken ({error}).") from error
 
 
-def write_labels(path: Path, labels: Labels) -> None:
+def write_labels(path: str | Path, labels: Labels) -> None:
     """Write a label image as a deflated TIFF, whole or not at all.
 
     Parameters
@@ -85,7 +86,7 @@ def write_labels(path: Path, labels: Labels) -> None:
     checked = as_labels(labels)
     wide = bool(checked.size) and int(checked.max()) > np.iinfo(np.uint16).max
     stored = checked.astype(np.uint32 if wide else np.uint16)
-    with atomic_path(path) as partial:
+    with atomic_path(Path(path)) as partial:
         tifffile.imwrite(
             partial,
             stored,
