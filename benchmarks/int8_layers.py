@@ -1,0 +1,70 @@
+"""What does int8 cost in accuracy, and does it cost less if more layers stay in float32?
+
+Usage: python benchmarks/int8_layers.py MODEL_FOLDER --packed FOLDER
+
+Makes the int8 twin of a model folder several times, each with other layers in float32, and prints
+what mAP each loses on the held-back images of each set of recipes/general.toml. The packed data
+are those of its training. Needs the ``train`` extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from shared import RECIPE, Table, data_folder
+
+from cellrim.models.card import CARD_NAME, read_card, write_card
+from cellrim.models.precision import FLOAT32, INT8
+from cellrim.models.quantise import OUTERMOST, quantise
+from cellrim.prediction import load_model
+from cellrim.training.patches import PatchSource
+from cellrim.training.places import Places, packed_index
+from cellrim.training.recipe import load_recipe
+from cellrim.training.store import Index
+from cellrim.training.validate import by_set, choose, overall, score_all
+
+VARIANTS = {
+    "the outermost (as shipped)": OUTERMOST,
+    "and the stem": (*OUTERMOST, "/stem/"),
+    "and what leads to the rim": (*OUTERMOST, "/to_rim/"),
+    "and the last block": (*OUTERMOST, "/to_rim/", "/up.0/"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--packed", type=Path, required=True)
+    given = parser.parse_args()
+    recipe = load_recipe(RECIPE)
+    places = Places(run=given.packed, data=data_folder(), packed=given.packed)
+    index = packed_index(recipe, places, lambda *_: None)
+    source = PatchSource(recipe, places.packed_folder, index)
+    score, exact = scores(given.model, FLOAT32, places, index)
+    table = Table("in float32", "score", *exact)
+    table.row("all", score, *exact.values())
+    for name, spared in VARIANTS.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            shutil.copytree(given.model, folder)
+            patches = (source[i].image[None] for i in range(recipe.decode.int8_patches))
+            twin = {"int8_sha256": quantise(folder, patches, spared=spared)}
+            write_card(folder / CARD_NAME, read_card(folder / CARD_NAME).model_copy(update=twin))
+            score, found = scores(folder, INT8, places, index)
+        table.row(name, score, *(f"{found[n] - exact[n]:+.3f}" for n in exact))
+
+
+def scores(
+    folder: Path, precision: str, places: Places, index: Index
+) -> tuple[float, dict[str, float]]:
+    """Score that training maximises, and mAP of each set."""
+    model = load_model(folder, precision=precision, device="cpu")
+    sets = by_set(score_all(model, places.packed_folder, choose(index, None)))
+    return overall(sets)["score"], {s.name: s.values["map"] for s in sets}
+
+
+if __name__ == "__main__":
+    main()
