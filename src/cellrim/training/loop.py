@@ -218,6 +218,15 @@ class Trainer:
         by_time = self.seconds / (anneal * 60) if anneal else 0.0
         return min(1.0, max(by_patches, by_time))
 
+    def leave(self) -> None:
+        """Part from the other processes once all of them are done; nothing is trained after that.
+
+        A process that ended with its group still open could be killed by the group's threads.
+        """
+        if self.world > 1:
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+
     def run(self, folder: Path, observer: Observer) -> bool:
         """Train until the schedule or the time ends, or the process is asked to stop.
 

@@ -104,6 +104,7 @@ def train(
     if start_from is not None and not resume:
         trainer.judge_start(observer)
     finished = trainer.run(places.run, observer)
+    trainer.leave()
     if trainer.rank != 0:
         return None
     if not finished:
