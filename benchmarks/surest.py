@@ -47,12 +47,11 @@ def main() -> None:
     whole, few = [], []
     for members in samples.values():
         rng = np.random.default_rng(0)
-        for sample in members:
+        for number, sample in enumerate(members):
             image, truth = sample.read_image(), truth_of(sample).labels
             whole.append(find(model, image, truth))
-        for sample in members[:PER_SET]:
-            image, truth = sample.read_image(), truth_of(sample).labels
-            few += [find(model, *window) for window in windows(image, truth, rng)]
+            if number < PER_SET:
+                few += [find(model, *window) for window in windows(image, truth, rng)]
     empty = [
         find(model, crop, np.zeros(crop.shape, np.int32))
         for members in held_back(data_folder(), 1000).values()

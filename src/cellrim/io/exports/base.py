@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -205,6 +206,22 @@ def numbers_of_names(names: list[str]) -> list[int]:
     if all(spelled) and len(set(spelled)) == len(spelled):
         return spelled
     return list(range(1, len(names) + 1))
+
+
+def read_json(path: Path, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Read a JSON file; ``each`` object is replaced by what this makes of it, the innermost first.
+
+    Raises
+    ------
+    ImageReadError
+        If it cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), object_hook=each)
+    except OSError as error:
+        raise ImageReadError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ImageReadError(f"Cannot read {path}: it is no JSON ({error}).") from error
 
 
 def filled(path: Path, polygons: Polygons, shape: tuple[int, int]) -> Labels:

@@ -17,8 +17,7 @@ from cellrim.core.parts import CellPart
 from cellrim.errors import CellrimError, ImageReadError
 from cellrim.io.atomic import atomic_path
 from cellrim.io.coco import fill_polygon
-from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf
-from cellrim.io.exports.geojson import read_json
+from cellrim.io.exports.base import CellList, CellSet, Format, ShapeOf, read_json
 from cellrim.io.exports.ordered import in_order
 from cellrim.io.polygons import paint_runs
 from cellrim.io.rle import coco_counts, coco_texts

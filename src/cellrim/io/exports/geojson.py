@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from math import isfinite
@@ -24,6 +24,7 @@ from cellrim.io.exports.base import (
     ShapeOf,
     filled,
     numbers_of_names,
+    read_json,
 )
 from cellrim.io.exports.ordered import in_order
 from cellrim.io.exports.ring_text import RingText
@@ -79,22 +80,6 @@ def _read(path: Path, shape: ShapeOf) -> Iterator[CellSet]:
             f"Cannot use {path}: expected GeoJSON features of polygons, but got others ({error})."
         ) from error
     yield CellSet(name, filled(path, polygons, size), pixel_size=own.get("pixel_size_um"))
-
-
-def read_json(path: Path, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """Read a JSON file; ``each`` object is replaced by what this makes of it, the innermost first.
-
-    Raises
-    ------
-    ImageReadError
-        If it cannot be read or is no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), object_hook=each)
-    except OSError as error:
-        raise ImageReadError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ImageReadError(f"Cannot read {path}: it is no JSON ({error}).") from error
 
 
 def _features_of(part: CellPart, *, columns: Columns | None) -> list[bytes]:
