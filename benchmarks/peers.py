@@ -158,7 +158,7 @@ def start(name: str, image: Path, settings: dict[str, str]) -> Run:
     first = math.nan
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            command, stdout=out, stderr=errors, env={**os.environ, **settings}
+            command, stdout=out, stderr=errors, env={**_as_installed(), **settings}
         )
         while process.poll() is None:
             if math.isnan(first) and output.is_file():
@@ -172,6 +172,11 @@ def start(name: str, image: Path, settings: dict[str, str]) -> Run:
         *lines, figures = out.read().splitlines()
     cpu, memory = map(float, figures.split())
     return Run(cpu - (0.0 if name == "cellrim" else float(lines[-1])), memory, first, end)
+
+
+def _as_installed() -> dict[str, str]:
+    """Return the environment, in which modules are compiled once, as where they are installed."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def command_of(name: str, image: Path, output: Path) -> list[str]:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from cellrim.errors import MissingExtraError, ModelError, UsageError
-from cellrim.models.backend import OnnxBackend, available_providers, default_threads, open_backend
+from cellrim.models.backend import default_threads
 from cellrim.models.card import ONNX_NAME, read_card, sha256_of
+from cellrim.models.onnx_runtime import OnnxBackend, available_providers
+from cellrim.models.runtimes import open_backend
 
 
 @pytest.fixture

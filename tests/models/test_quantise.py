@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cellrim.errors import ModelError, UsageError
-from cellrim.models.backend import OnnxBackend
 from cellrim.models.card import CARD_NAME, INT8_NAME, ONNX_NAME, ModelCard, sha256_of, write_card
 from cellrim.models.export import export_onnx
+from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.precision import AUTO, FLOAT32, INT8
 from cellrim.models.quantise import quantise
 from cellrim.models.unet import UNet, UNetShape
@@ -67,7 +67,7 @@ def test_the_twin_holds_no_weights_of_its_own(made):
 def test_the_twin_is_only_taken_where_it_is_fast(made, monkeypatch):
     folder, card = made
     for fast, expected in ((True, INT8), (False, FLOAT32)):
-        monkeypatch.setattr("cellrim.models.backend.fast_at_int8", lambda fast=fast: fast)
+        monkeypatch.setattr("cellrim.models.onnx_runtime.fast_at_int8", lambda fast=fast: fast)
         assert OnnxBackend(folder, card, precision=AUTO).precision == expected
         assert OnnxBackend(folder, card, precision=FLOAT32).precision == FLOAT32
         assert OnnxBackend(folder, card, precision=INT8).precision == INT8
@@ -75,7 +75,7 @@ def test_the_twin_is_only_taken_where_it_is_fast(made, monkeypatch):
 
 def test_a_model_without_a_twin(made, monkeypatch):
     folder, card = made
-    monkeypatch.setattr("cellrim.models.backend.fast_at_int8", lambda: True)
+    monkeypatch.setattr("cellrim.models.onnx_runtime.fast_at_int8", lambda: True)
     alone = card.model_copy(update={"int8_sha256": None})
     assert OnnxBackend(folder, alone, precision=AUTO).precision == FLOAT32
     with pytest.raises(ModelError, match=r"Expected a model with model\.int8\.onnx"):
@@ -91,7 +91,7 @@ def test_a_twin_that_is_another_one_is_refused(made):
 
 def test_a_runtime_that_cannot_read_the_twin_takes_the_network(made, tmp_path, monkeypatch):
     folder, card = made
-    monkeypatch.setattr("cellrim.models.backend.fast_at_int8", lambda: True)
+    monkeypatch.setattr("cellrim.models.onnx_runtime.fast_at_int8", lambda: True)
     (tmp_path / ONNX_NAME).write_bytes((folder / ONNX_NAME).read_bytes())
     (tmp_path / INT8_NAME).write_bytes(b"of the future")
     changed = card.model_copy(update={"int8_sha256": sha256_of(b"of the future")})

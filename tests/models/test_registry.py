@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cellrim.errors import ModelError
-from cellrim.models.backend import OnnxBackend
+from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.registry import embedded_models, find_model
 
 

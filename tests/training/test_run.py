@@ -14,8 +14,8 @@ import tifffile
 import torch
 
 from cellrim.errors import RecipeError
-from cellrim.models.backend import OnnxBackend
 from cellrim.models.card import read_card
+from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.registry import find_model
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 from cellrim.prediction import load_model

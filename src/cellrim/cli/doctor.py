@@ -48,8 +48,9 @@ def _versions(packages: tuple[str, ...]) -> str:
 
 
 def _show_runtime() -> None:
-    from cellrim.models.backend import available_providers, default_threads
+    from cellrim.models.backend import default_threads
     from cellrim.models.devices import AUTO, devices_to_try
+    from cellrim.models.onnx_runtime import available_providers
     from cellrim.models.precision import FLOAT32, INT8, fast_at_int8
 
     typer.echo(f"Threads:   {default_threads()}")
@@ -76,7 +77,7 @@ def _show_models() -> bool:
 def _show_model(name: str, folder: Path) -> bool:
     import numpy as np
 
-    from cellrim.models.backend import OnnxBackend
+    from cellrim.models.onnx_runtime import OnnxBackend
     from cellrim.models.precision import FLOAT32, INT8
     from cellrim.models.registry import find_model
 

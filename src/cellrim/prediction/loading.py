@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cellrim.models.backend import open_backend
 from cellrim.models.precision import AUTO, FLOAT32, INT8, fast_at_int8
 from cellrim.models.registry import find_model
+from cellrim.models.runtimes import open_backend
 from cellrim.prediction.accurate import AccurateSegmenter
 from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
 
@@ -36,7 +36,7 @@ def load_model(
         (:class:`~cellrim.prediction.accurate.AccurateSegmenter`) instead of one look.
     device, precision
         Where the network runs and in which numbers: see
-        :func:`~cellrim.models.backend.open_backend`.
+        :func:`~cellrim.models.runtimes.open_backend`.
 
     Returns
     -------

@@ -24,7 +24,6 @@ from cellrim.prediction.large import (
     Store,
     asked_hash,
     check_streamed,
-    save_streamed,
     segment_large,
 )
 from cellrim.prediction.records import remove_outputs
@@ -54,7 +53,7 @@ class SinglePlan:
     channels, diameter, options
         What is asked for.
     save
-        Of :data:`~cellrim.prediction.large.saving.STREAMED`; labels are always written.
+        Of :data:`~cellrim.prediction.large.result.STREAMED`; labels are always written.
     resume
         Whether to go on from an earlier run.
     """
@@ -224,7 +223,8 @@ def run_single(
     )
     paths = {kind: plan.beside(kind) for kind in plan.save} | {"labels": plan.out}
     kinds = tuple(dict.fromkeys(("labels", *plan.save)))
-    save_streamed(result, kinds, paths, name=plan.base.name)
+    for kind in kinds:
+        result.save(kind, paths[kind], name=plan.base.name)
     quality = result.quality
     seconds = time.perf_counter() - clock
     card = plan.segmenter.card

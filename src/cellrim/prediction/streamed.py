@@ -14,7 +14,6 @@ from cellrim.prediction.large import (
     Report,
     Store,
     check_streamed,
-    save_streamed,
     segment_large,
 )
 from cellrim.prediction.outcome import Timed, failed, succeeded
@@ -121,7 +120,8 @@ def _do_streamed(job: Job, plan: Plan, asked: str, team: Team) -> Record:
         with Timed(seconds, "segment"):
             result = _segmented(job, plan, unfinished, team)
         with Timed(seconds, "save"):
-            save_streamed(result, plan.request.save, outputs, name=job.target.name)
+            for kind in plan.request.save:
+                result.save(kind, outputs[kind], name=job.target.name)
         written = [outputs[kind] for kind in plan.request.save]
         record = succeeded(
             job, plan, result, written=written, seconds=seconds, fingerprint=fingerprint

@@ -39,7 +39,7 @@ class Settings(BaseModel):
         Where the networks run, as for :func:`~cellrim.models.devices.devices_to_try`, or
         ``openvino``.
     precision
-        In which numbers, as for :func:`~cellrim.models.backend.open_backend`.
+        In which numbers, as for :func:`~cellrim.models.runtimes.open_backend`.
     max_upload_bytes
         Largest image file.
     max_pixels

@@ -14,7 +14,7 @@ from cellrim._version import __version__
 from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.errors import RecipeError
-from cellrim.models.backend import Backend, OnnxBackend
+from cellrim.models.backend import Backend
 from cellrim.models.card import (
     CARD_NAME,
     INT8_NAME,
@@ -26,6 +26,7 @@ from cellrim.models.card import (
     write_card,
 )
 from cellrim.models.export import export_onnx, largest_difference
+from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.precision import FLOAT32, INT8
 from cellrim.models.quantise import quantise
 from cellrim.models.unet import TorchBackend, UNet, UNetShape

@@ -11,14 +11,13 @@ is a file in a folder beside the result until that is whole
 
 For what is made of the cells, each is cut out of the squares once, whole
 (:mod:`cellrim.core.parts`): measurements (:mod:`~cellrim.prediction.large.measured`) and files that
-are lists of cells (:mod:`~cellrim.prediction.large.saving`). What looks at the whole of the image
+are lists of cells (:mod:`~cellrim.prediction.large.result`). What looks at the whole of the image
 sees every n-th pixel (:attr:`LargeResult.thinned`).
 """
 
 from cellrim.prediction.large.plan import asked_hash
 from cellrim.prediction.large.progress import Progress, Report
-from cellrim.prediction.large.result import LargeResult
-from cellrim.prediction.large.saving import STREAMED, check_streamed, save_streamed
+from cellrim.prediction.large.result import STREAMED, LargeResult, check_streamed
 from cellrim.prediction.large.segment import segment_large
 from cellrim.prediction.large.store import Store
 from cellrim.prediction.loading import Model
@@ -32,6 +31,5 @@ __all__ = [
     "Store",
     "asked_hash",
     "check_streamed",
-    "save_streamed",
     "segment_large",
 ]

@@ -11,10 +11,10 @@ from cellrim.core.parts import CellPart, whole
 from cellrim.measure.cells import CellTable, Columns, channel_names, measure_alone, measure_together
 from cellrim.measure.intensity import measure_background
 from cellrim.measure.neighbours import Pairs
-from cellrim.prediction.large.result import LargeResult
+from cellrim.prediction.large.cells import LargeCells
 
 
-def measure_large(result: LargeResult) -> CellTable:
+def measure_large(cells: LargeCells) -> CellTable:
     """Measure each cell as :func:`~cellrim.measure.measure_cells` does.
 
     What a cell is by itself is measured where it is cut out; neighbours, the frame and the
@@ -28,9 +28,9 @@ def measure_large(result: LargeResult) -> CellTable:
         If a square of the labels cannot be read.
     """
     nothing = whole(np.zeros((1, 1), np.int32))  # has the columns, where no cell has any
-    tables, pairs = [_alone(nothing, result)], [_pairs(nothing)]
-    for part in result.parts():
-        tables.append(_alone(part, result))
+    tables, pairs = [_alone(nothing, cells)], [_pairs(nothing)]
+    for part in cells.parts():
+        tables.append(_alone(part, cells))
         pairs.append(_pairs(part))
     order = np.argsort(np.concatenate([table["id"] for table in tables]))
     alone = {name: np.concatenate([table[name] for table in tables])[order] for name in tables[0]}
@@ -38,16 +38,16 @@ def measure_large(result: LargeResult) -> CellTable:
     table = measure_together(
         alone,
         (first, second),
-        shape=result.image.shape,
-        pixel_size=result.image.pixel_size,
-        background=_background(result),
+        shape=cells.image.shape,
+        pixel_size=cells.image.pixel_size,
+        background=_background(cells),
     )
-    table.columns["confidence"] = result.confidence
+    table.columns["confidence"] = cells.confidence
     return table
 
 
-def _alone(part: CellPart, result: LargeResult) -> Columns:
-    image, (height, width) = result.image, part.labels.shape
+def _alone(part: CellPart, cells: LargeCells) -> Columns:
+    image, (height, width) = cells.image, part.labels.shape
     rows, columns = (
         slice(start, start + length)
         for start, length in zip(part.origin, (height, width), strict=True)
@@ -63,8 +63,8 @@ def _pairs(part: CellPart) -> Pairs:
     return first[mine], second[mine]
 
 
-def _background(result: LargeResult) -> dict[str, float]:
-    thin = result.thinned
+def _background(cells: LargeCells) -> dict[str, float]:
+    thin = cells.thinned
     planes = np.moveaxis(thin.image.pixels, 2, 0)
-    names = channel_names(result.image.channels)
+    names = channel_names(cells.image.channels)
     return {n: measure_background(thin.labels, p) for n, p in zip(names, planes, strict=True)}

@@ -1,20 +1,22 @@
-"""What is saved of an image whose labels are squares on the disk."""
+"""What is written of a large image's labels: label images with pyramids, and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cellrim._version import __version__
 from cellrim.core.image import Image, thinned
-from cellrim.errors import InputError
-from cellrim.io.exports import FORMATS
-from cellrim.prediction.large.result import LargeResult
+from cellrim.errors import OutputError
+from cellrim.io.atomic import remove
+from cellrim.io.levels import write_tiff_labels
+from cellrim.io.ngff import write_ngff_labels
+from cellrim.prediction.large.cells import LargeCells
 
 OVERLAY_PIXELS = 2048
 """Longest edge of an overlay."""
 
 
-def save_overlay(result: LargeResult, path: Path) -> None:
+def save_overlay(cells: LargeCells, path: Path) -> None:
     """Write the image with the outlines of the cells as PNG, reduced to :data:`OVERLAY_PIXELS`.
 
     Raises
@@ -25,83 +27,33 @@ def save_overlay(result: LargeResult, path: Path) -> None:
     from cellrim.io.overlay import draw_overlay, write_png
 
     number = next(
-        (n for n, level in enumerate(result.levels) if max(level.shape) <= OVERLAY_PIXELS),
-        len(result.levels) - 1,
+        (n for n, level in enumerate(cells.levels) if max(level.shape) <= OVERLAY_PIXELS),
+        len(cells.levels) - 1,
     )
-    labels = result.levels[number].thinned(1)
-    image = Image(thinned(result.image, 2**number), result.image.channels)
+    labels = cells.levels[number].thinned(1)
+    image = Image(thinned(cells.image, 2**number), cells.image.channels)
     write_png(path, draw_overlay(image, labels))
 
 
-def save_cells(result: LargeResult, path: Path) -> None:
-    """Write the table of measurements as CSV.
+def save_labels(cells: LargeCells, path: Path) -> None:
+    """Write the label image: OME-Zarr where the name ends with .zarr, else OME-BigTIFF.
 
     Raises
     ------
     OutputError
-        If the file cannot be written.
+        If it cannot be written. Nothing half-written ever has the final name.
     """
-    from cellrim.io.tables import write_csv
-
-    write_csv(path, result.cells.columns)
-
-
-_WRITERS = {
-    "labels": LargeResult.save_labels,
-    "overlay": save_overlay,
-    "cells": save_cells,
-    "ome-tiff": LargeResult.save_labels,
-    "ome-zarr": LargeResult.save_labels,
-}
-
-STREAMED = tuple(kind for kind, f in FORMATS.items() if kind in _WRITERS or f.write_list)
-"""Kinds that can be saved; labels are written in the form that the path's name says."""
-
-
-def check_streamed(kinds: Iterable[str]) -> None:
-    """Check that these kinds of results can be written of an image that is never in memory whole.
-
-    Raises
-    ------
-    InputError
-        If one cannot.
-    """
-    unable = [kind for kind in kinds if kind not in STREAMED]
-    if unable:
-        raise InputError(
-            f"Expected to save {', '.join(STREAMED)} of an image that is streamed, but got "
-            f"{', '.join(unable)}, which needs the whole label image in memory at once: save "
-            "labels, and use cellrim convert on them where there is memory enough."
-        )
-
-
-def save_streamed(
-    result: LargeResult, kinds: Sequence[str], paths: Mapping[str, Path], *, name: str
-) -> None:
-    """Write results of these kinds, each to its path.
-
-    Parameters
-    ----------
-    result
-        The cells.
-    kinds
-        Of :data:`STREAMED`.
-    paths
-        Where each kind goes.
-    name
-        Of the image, for files that hold it.
-
-    Raises
-    ------
-    InputError
-        If a kind cannot be saved.
-    OutputError
-        If a file cannot be written.
-    """
-    check_streamed(kinds)
-    for kind in kinds:
-        write_list = FORMATS[kind].write_list
-        if write_list is not None:
-            write_list(paths[kind], result.cell_list(name))
-        else:
-            _WRITERS[kind](result, paths[kind])
+    if path.suffix.lower() != ".zarr":
+        write_tiff_labels(path, cells.levels, pixel_size=cells.image.pixel_size)
+        return
+    unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
+    remove(unfinished)
+    about = {"cellrim": __version__, "asked": cells.asked, "cells": cells.count}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_ngff_labels(unfinished, cells.levels, pixel_size=cells.image.pixel_size, about=about)
+        remove(path)
+        unfinished.replace(path)
+    except OSError as error:
+        remove(unfinished)
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
