@@ -10,6 +10,21 @@ from cellrim.training.recipe import AugmentationPart
 SETTINGS = AugmentationPart()
 
 
+def test_shading_changes_brightness_smoothly_and_all_channels_alike():
+    only = dict.fromkeys(("invert", "invert_colour", "gamma", "contrast", "illumination"), 0.0)
+    only |= dict.fromkeys(("noise", "blur", "shuffle_channels", "drop_channel", "to_grey"), 0.0)
+    flat = np.full((96, 96, 3), 0.4, np.float32)
+    rng = np.random.default_rng(0)
+    same = vary(flat, AugmentationPart(**only), rng)
+    assert (same == flat).all()
+    for _ in range(5):
+        shaded = vary(flat, AugmentationPart(**only, shading=1.0), rng)
+        assert (shaded == shaded[:, :, :1]).all()
+        assert shaded.std() > 0.01
+        steps = np.abs(np.diff(np.log(shaded[:, :, 0]), axis=0))
+        assert steps.max() < 0.2
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_grey_stays_grey_and_everything_stays_in_range(seed):
     rng = np.random.default_rng(seed)

@@ -6,7 +6,14 @@ import pytest
 from cellrim.datasets.base import Truth
 from cellrim.representation.flow import encode
 from cellrim.training import patches
-from cellrim.training.patches import PatchSource, bilinear, grid, nearest_maps, random_turn
+from cellrim.training.patches import (
+    PatchSource,
+    bilinear,
+    grid,
+    nearest_maps,
+    random_stretch,
+    random_turn,
+)
 from cellrim.training.prepare import packed_maps, prepare
 from cellrim.training.store import CELL, IGNORE
 
@@ -83,6 +90,37 @@ def test_flow_points_to_the_same_cell_after_any_turn_and_zoom():
         far = np.hypot(*to_centre) > 6
         cosine = (to_centre * maps[:2, y, x]).sum(0)[far] / np.hypot(*to_centre)[far]
         assert cosine.min() > 0.85
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_stretching_maps_equals_encoding_stretched_labels(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((97, 97), np.int32)
+    labels[20:51, 12:39] = 1
+    y, x = np.mgrid[:97, :97]
+    labels[np.hypot(y - 55, x - 65) < 18] = 2
+    packed = packed_maps(Truth(labels), 1.0)
+    turn = random_turn(rng) @ random_stretch(rng, 0.2)
+    assert abs(np.linalg.det(turn)) == pytest.approx(1)
+    where = grid(121, turn, np.array([48.0, 48.0]))
+    kind, maps = nearest_maps(packed, where, turn)
+    cell = kind == CELL
+    assert np.allclose(np.hypot(maps[0], maps[1])[cell].round(1) % 1, 0)  # 0 at centres
+    y, x = np.clip(np.rint(where).astype(int), 0, 96)
+    direct = encode(np.where(cell, labels[y, x], 0), 1.0)
+    agree = (maps[0] * direct[1] + maps[1] * direct[2])[cell]
+    assert np.mean(agree > 0.9) > 0.9
+    assert np.median(agree) > 0.985
+
+
+def test_stretches_lengthen_along_any_axis_as_much_as_they_are_asked_to():
+    rng = np.random.default_rng(0)
+    stretches = [random_stretch(rng, 0.1) for _ in range(400)]
+    longest = np.log([np.linalg.svd(s)[1][0] for s in stretches])
+    assert 0.09 < np.sqrt(np.mean(longest**2)) < 0.1
+    assert longest.max() <= 0.2 + 1e-9
+    axes = np.array([np.linalg.eigh(s)[1][0, -1] for s in stretches])
+    assert 0.55 < np.abs(axes).mean() < 0.72  # 2 / pi where all are as likely
 
 
 def test_beyond_the_frame_is_ignored_and_mirrored():

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from cellrim.core.noise import NoiseTally
 from cellrim.core.normalise import CLIP, LEAST_CONTRAST
+from cellrim.core.resize import resize
 from cellrim.training.recipe import AugmentationPart
 
 Pixels = NDArray[np.float32]
+
+# Pixels from one random brightness to the next, and standard deviations of its logarithm.
+_SHADE_STEPS = (16.0, 64.0)
+_SHADE_DEPTHS = (0.1, 0.5)
 
 
 def vary(
@@ -51,6 +58,8 @@ def vary(
         image = ndimage.gaussian_filter(image, (sigma, sigma, 0))
     if rng.random() < settings.illumination:
         image = _illuminate(image, rng)
+    if settings.shading and rng.random() < settings.shading:
+        image = _shade(image, rng)
     if rng.random() < settings.contrast:
         gain = float(np.exp(rng.normal(0, 0.25)))
         image = (image - 0.3) * gain + 0.3 + float(rng.normal(0, 0.08))
@@ -93,6 +102,17 @@ def _illuminate(image: Pixels, rng: np.random.Generator) -> Pixels:
     change = field[:, :, None]
     varied: Pixels = image * np.exp(change) if rng.random() < 0.5 else image + 0.6 * change
     return varied
+
+
+def _shade(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """Brighten and dim smoothly, from place to place as cells do."""
+    step = float(rng.uniform(*_SHADE_STEPS))
+    coarse = [math.ceil(length / step) + 1 for length in image.shape[:2]]
+    field = rng.standard_normal((*coarse, 1), np.float32) * np.float32(rng.uniform(*_SHADE_DEPTHS))
+    height, width = image.shape[:2]
+    shade = resize(field, (math.ceil(coarse[0] * step), math.ceil(coarse[1] * step)))
+    shaded: Pixels = image * np.exp(shade[:height, :width])
+    return shaded
 
 
 def _noise(image: Pixels, rng: np.random.Generator) -> Pixels:

@@ -2,7 +2,8 @@
 
 The maps are encoded once per image when the data is packed. Under a rotation, a flip and a zoom a
 unit flow stays a unit flow and only turns with the image, so transforming it is exact and costs a
-hundredth of encoding each patch; cells cut by the patch keep pointing to their true centre.
+hundredth of encoding each patch; cells cut by the patch keep pointing to their true centre. A
+stretch carries straight ways to straight ways, so it is exact wherever the way to the centre is.
 Patch ``i`` depends on the recipe's seed and ``i`` alone: a resumed training sees what an
 uninterrupted one would have.
 """
@@ -121,6 +122,8 @@ class PatchSource:
         if sample.diameter > 0:
             zoom *= canonical / sample.diameter
         turn = random_turn(rng)
+        if self._recipe.augmentation.stretch:
+            turn = turn @ random_stretch(rng, self._recipe.augmentation.stretch)
         size = self._recipe.training.patch_size
         place = _place(maps[:, :, 0], size / zoom, rng)
         where = grid(size, turn / zoom, place)
@@ -164,6 +167,19 @@ def random_turn(rng: np.random.Generator) -> NDArray[np.float64]:
     if rng.random() < 0.5:
         turn = turn[:, ::-1]
     return turn
+
+
+def random_stretch(rng: np.random.Generator, deviation: float) -> NDArray[np.float64]:
+    """Return a matrix (2, 2) that lengthens along any axis and shortens across it, area unchanged.
+
+    ``deviation`` is the standard deviation of the logarithm of how much it lengthens.
+    """
+    longer = np.exp(np.clip(rng.normal(0, deviation), -2 * deviation, 2 * deviation))
+    angle = rng.uniform(0, np.pi)
+    c, s = np.cos(angle), np.sin(angle)
+    axes = np.array([[c, -s], [s, c]])
+    stretch: NDArray[np.float64] = axes @ np.diag([longer, 1 / longer]) @ axes.T
+    return stretch
 
 
 def _place(kinds: NDArray[Any], extent: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -239,9 +255,12 @@ def nearest_maps(
     kind = np.where(inside, picked[..., 0], IGNORE).astype(np.int8)
     flow = picked[..., 1:3].astype(np.float32) / np.float32(FLOW_UNIT)
     out = np.empty((3, *kind.shape), np.float32)
-    # where = turn @ patch coordinates / zoom, so directions go back by the transpose.
-    out[0] = flow[..., 0] * turn[0, 0] + flow[..., 1] * turn[1, 0]
-    out[1] = flow[..., 0] * turn[0, 1] + flow[..., 1] * turn[1, 1]
+    # where = turn @ patch coordinates / zoom, so directions go back by the inverse.
+    back = np.linalg.inv(turn).astype(np.float32)
+    out[0] = flow[..., 0] * back[0, 0] + flow[..., 1] * back[0, 1]
+    out[1] = flow[..., 0] * back[1, 0] + flow[..., 1] * back[1, 1]
+    length = np.hypot(out[0], out[1])
+    out[:2] /= np.maximum(length, 1e-6)
     out[2] = picked[..., 3].astype(np.float32) / np.float32(OCTAVE_UNIT)
     return kind, out
 

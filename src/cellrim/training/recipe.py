@@ -83,11 +83,16 @@ class AugmentationPart(_Part):
     wide_scale: Fraction = 0.2
     wide_octaves: Range = (-1.6, 1.8)
     """Range of log2(apparent / canonical diameter) of the wide share, which teaches the scale."""
+    stretch: Annotated[float, Field(ge=0, le=0.4)] = 0.0
+    """Standard deviation of the logarithm of how much patches are lengthened along any axis and
+    shortened across it."""
     invert: Fraction = 0.25
     invert_colour: Fraction = 0.05
     gamma: Fraction = 0.5
     contrast: Fraction = 0.7
     illumination: Fraction = 0.3
+    shading: Fraction = 0.0
+    """Brightness that changes from cell to cell, as stain and thickness do."""
     noise: Fraction = 0.4
     blur: Fraction = 0.25
     shuffle_channels: Fraction = 0.5
