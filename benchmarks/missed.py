@@ -14,6 +14,7 @@ import argparse
 from itertools import pairwise
 
 import numpy as np
+from accuracy import at_frame
 from numpy.typing import NDArray
 from shared import Table, by_set, recipe_samples, truth_of
 
@@ -55,9 +56,7 @@ def judge(found: Labels, truth: Labels) -> tuple[NDArray[np.float64], int]:
     missed = np.ones(len(areas), bool)
     missed[overlap.truth[pairs]] = False
     covered = np.bincount(overlap.truth, weights=overlap.shared, minlength=len(areas))
-    frame = np.zeros(len(areas) + 1, bool)
-    for edge in (truth[0], truth[-1], truth[:, 0], truth[:, -1]):
-        frame[edge] = True
+    frame = at_frame(truth)
     relative = np.sqrt(areas * 4 / np.pi) / median_diameter(truth)
     background = missed & (covered < COVERED * areas)
     cells = np.stack([relative, missed, background, missed & frame[1:]])
