@@ -27,6 +27,7 @@ from cellrim.prediction.survey import survey
 from cellrim.representation.flow import encode
 from cellrim.training.background import background_crops
 from cellrim.training.recipe import Recipe
+from cellrim.training.self_labels import unannotated_samples
 from cellrim.training.store import (
     BACKGROUND,
     CELL,
@@ -82,6 +83,9 @@ def find_samples(recipe: Recipe, root: Path) -> tuple[list[tuple[int, str, Sampl
                 f"The recipe's data set {part.path!r} is not under {root}: "
                 "give the folder it lies in with --data, or set CELLRIM_DATA."
             )
+        if part.labelled_by is not None:
+            found += [(source, "train", s) for s in unannotated_samples(path, part)]
+            continue
         listing = open_dataset(path, part.format, **part.options)
         problems += [f"{part.path}: {p.record}: {p.reason}" for p in listing.problems]
         samples = [

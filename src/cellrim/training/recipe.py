@@ -45,6 +45,11 @@ class DataPart(_Part):
     """What the format's reader takes besides, for example ``target = "cells"``."""
     nucleus_channel: Annotated[int, Field(ge=0, lt=NETWORK_CHANNELS)] | None = None
     """The channel that may be dropped, since the cells can be told without it."""
+    labelled_by: str | None = None
+    """Model that labels the images of a folder that nobody annotated (self-training): what it is
+    sure of is the truth, the rest is ignored. None of them is held back."""
+    licence: str = "not stated"
+    """Of the images of such a folder; that of annotated ones is their format's."""
     complete: bool = False
     """Whether every cell is annotated, so that the ground between may be shown as empty."""
 
