@@ -60,3 +60,46 @@ def test_a_twin_that_loses_accuracy_is_not_kept(copied, recipe, monkeypatch):
     assert card.int8_sha256 is None
     assert not (folder / INT8_NAME).exists()
     assert "no model.int8.onnx" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "draws", "kept"),
+    [((0.02, 0.01, 0.03), 3, 1), ((0.02, 0.004, 0.0), 3, 1), ((0.02, 0.004), 1, 0)],
+)
+def test_ranges_are_measured_again_until_no_set_loses_much(
+    copied, recipe, monkeypatch, losses, draws, kept
+):
+    places, folder = copied
+    before, asked = Score(0.5), []
+
+    def quantise(where, batches):
+        asked.append([b.copy() for b in batches])
+        (where / INT8_NAME).write_bytes(b"twin %d" % len(asked))
+        return sha256_of(b"twin %d" % len(asked))
+
+    monkeypatch.setattr(finish, "quantise", quantise)
+    monkeypatch.setattr(finish, "_exported", lambda *_: None)
+    monkeypatch.setattr(finish, "_scored", lambda *_: [Score(0.5 - losses[len(asked) - 1])])
+    monkeypatch.setattr(finish, "overall", lambda _: {"score": 0.5})
+    decode = recipe.decode.model_copy(update={"int8_patches": 2, "int8_draws": draws})
+    card = add_int8_twin(
+        folder,
+        recipe.model_copy(update={"decode": decode}),
+        places,
+        read_index(places.packed_folder),
+        exact=[before],
+        say=lambda _: None,
+    )
+    assert (folder / INT8_NAME).read_bytes() == b"twin %d" % (kept + 1)
+    assert card.int8_sha256 == sha256_of(b"twin %d" % (kept + 1))
+    assert len(asked) == min(draws, 3 if losses[1] > 0.005 else 2)
+    assert len(asked) == 1 or (asked[0][0] != asked[1][0]).any()
+
+
+class Score:
+    """What one set scores."""
+
+    name = "discs"
+
+    def __init__(self, value):
+        self.values = {"map": value}
