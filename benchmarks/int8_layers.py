@@ -1,10 +1,11 @@
-"""What does int8 cost in accuracy, and does it cost less if more layers stay in float32?
+"""What does int8 cost in accuracy, with other layers in float32, and with ranges of other patches?
 
-Usage: python benchmarks/int8_layers.py MODEL_FOLDER --packed FOLDER
+Usage: python benchmarks/int8_layers.py MODEL_FOLDER --packed FOLDER [--draws N]
 
-Makes the int8 twin of a model folder several times, each with other layers in float32, and prints
-what mAP each loses on the held-back images of each set of recipes/general.toml. The packed data
-are those of its training. Needs the ``train`` extra.
+Makes the int8 twin of a model folder several times, each with other layers in float32 or, with
+--draws, each with the ranges of activations measured on other patches, and prints what mAP each
+loses on the held-back images of each set of recipes/general.toml. The packed data are those of its
+training. Needs the ``train`` extra.
 """
 
 from __future__ import annotations
@@ -38,19 +39,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--packed", type=Path, required=True)
+    parser.add_argument("--draws", type=int, help="draws of patches, instead of layers")
     given = parser.parse_args()
     recipe = load_recipe(RECIPE)
     places = Places(run=given.packed, data=data_folder(), packed=given.packed)
     index = packed_index(recipe, places, lambda *_: None)
     source = PatchSource(recipe, places.packed_folder, index)
     score, exact = scores(given.model, FLOAT32, places, index)
-    table = Table("in float32", "score", *exact)
-    table.row("all", score, *exact.values())
-    for name, spared in VARIANTS.items():
+    count = recipe.decode.int8_patches
+    if given.draws:
+        first, twins = (
+            "ranges of patches",
+            {f"from {n * count} on": (n * count, OUTERMOST) for n in range(given.draws)},
+        )
+    else:
+        first, twins = "in float32", {name: (0, spared) for name, spared in VARIANTS.items()}
+    table = Table(first, "score", *exact)
+    table.row("all in float32", score, *exact.values())
+    for name, (start, spared) in twins.items():
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
             shutil.copytree(given.model, folder)
-            patches = (source[i].image[None] for i in range(recipe.decode.int8_patches))
+            patches = (source[i].image[None] for i in range(start, start + count))
             twin = {"int8_sha256": quantise(folder, patches, spared=spared)}
             write_card(folder / CARD_NAME, read_card(folder / CARD_NAME).model_copy(update=twin))
             score, found = scores(folder, INT8, places, index)

@@ -14,7 +14,6 @@ from cellrim._version import __version__
 from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.errors import RecipeError
-from cellrim.io.atomic import atomic_path
 from cellrim.models.backend import Backend
 from cellrim.models.card import (
     CARD_NAME,
@@ -62,9 +61,7 @@ LARGEST_EXPORT_DIFFERENCE = 0.05
 _COMPARED_IMAGES = 8
 
 LARGEST_INT8_LOSS = 0.005
-"""What the network's twin in 8-bit integers may lose of the score that training maximises.
-
-So much of its mAP any set should lose at most; where one loses more, other ranges are tried."""
+"""What the network's twin in 8-bit integers may lose of the score that training maximises."""
 
 ENLARGEMENTS = (1.125, 1.25, 1.375)
 """Sizes at which cells may be looked at, times the canonical diameter, one after the other."""
@@ -106,7 +103,7 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     write_card(folder / CARD_NAME, card)
     difference = _compare(model, segmenter.backend, places, index, stride=card.stride)
     progress.say(f"ONNX against torch, largest differences: {difference}")
-    add_int8_twin(folder, recipe, places, index, exact=sets, say=progress.say)
+    add_int8_twin(folder, recipe, places, index, score=overall(sets)["score"], say=progress.say)
     write_report(
         places.run,
         recipe,
@@ -248,14 +245,10 @@ def add_int8_twin(
     places: Places,
     index: Index,
     *,
-    exact: Sequence[SetScore] | None = None,
+    score: float | None = None,
     say: Say,
 ) -> ModelCard:
     """Give a model folder the network's twin in 8-bit integers, unless that is less accurate.
-
-    The ranges of activations are measured on training patches. Where a set then loses more than
-    :data:`LARGEST_INT8_LOSS` of mAP, other patches are drawn, as often as the recipe says, and the
-    twin is kept whose largest loss is smallest.
 
     Parameters
     ----------
@@ -263,52 +256,36 @@ def add_int8_twin(
         The model's, with its card.
     recipe, places, index
         Of its training.
-    exact
-        Scores of the sets in float32 on all validation images; measured where left out.
+    score
+        In float32 on all validation images, as for the twin; measured where left out.
     say
-        Told the scores and losses.
+        Told both scores.
 
     Returns
     -------
     ModelCard
         As it was written: it says whether there is a twin.
     """
-    source, card = PatchSource(recipe, places.packed_folder, index), read_card(folder / CARD_NAME)
-    if exact is None:
-        exact = _scored(_exported(folder, card, FLOAT32), places, index)
-    score, count, twin = overall(exact)["score"], recipe.decode.int8_patches, folder / INT8_NAME
-    drawn: list[tuple[float, float, bytes]] = []  # largest loss, score, the file
-    for draw in range(recipe.decode.int8_draws):
-        numbers = range(draw * count, (draw + 1) * count)
-        hashed = quantise(folder, (source[i].image[np.newaxis] for i in numbers))
-        trial = card.model_copy(update={"int8_sha256": hashed})
-        found = _scored(_exported(folder, trial, INT8), places, index)
-        losses = {
-            e.name: e.values["map"] - f.values["map"] for e, f in zip(exact, found, strict=True)
-        }
-        worst = max(losses, key=lambda name: losses[name])
-        reached = overall(found)["score"]
-        drawn.append((losses[worst], reached, twin.read_bytes()))
-        loss = f"{worst} loses {losses[worst]:.4f}"
-        say(f"score in float32 {score:.4f}, in int8 {reached:.4f}; {loss}")
-        if losses[worst] <= LARGEST_INT8_LOSS:
-            break
-    _, reached, data = min(drawn, key=lambda trial: trial[0])
+    source = PatchSource(recipe, places.packed_folder, index)
+    patches = (source[i].image[np.newaxis] for i in range(recipe.decode.int8_patches))
+    twin = {"int8_sha256": quantise(folder, patches)}
+    card = read_card(folder / CARD_NAME).model_copy(update=twin)
+    if score is None:
+        score = _score(_exported(folder, card, FLOAT32), places, index)
+    reached = _score(_exported(folder, card, INT8), places, index)
+    say(f"score in float32 {score:.4f}, in int8 {reached:.4f}")
     if score - reached > LARGEST_INT8_LOSS:
         say(f"no {INT8_NAME}: it would lose more than {LARGEST_INT8_LOSS}")
-        twin.unlink()
+        (folder / INT8_NAME).unlink()
         card = card.model_copy(update={"int8_sha256": None})
-    else:
-        with atomic_path(twin) as partial:
-            partial.write_bytes(data)
-        card = card.model_copy(update={"int8_sha256": sha256_of(data)})
     write_card(folder / CARD_NAME, card)
     return card
 
 
-def _scored(segmenter: Segmenter, places: Places, index: Index) -> list[SetScore]:
-    """Scores of each set on all validation images."""
-    return by_set(score_all(segmenter, places.packed_folder, choose(index, None)))
+def _score(segmenter: Segmenter, places: Places, index: Index) -> float:
+    """Score that training maximises, on all validation images."""
+    images = score_all(segmenter, places.packed_folder, choose(index, None))
+    return overall(by_set(images))["score"]
 
 
 def _compare(

@@ -139,8 +139,6 @@ class DecodePart(_Part):
     none; not used where it would cost score."""
     int8_patches: PositiveInt = 32
     """Training patches on which the ranges of the twin in int8 are measured; 50 MB each."""
-    int8_draws: PositiveInt = 1
-    """How often, at most, others are drawn where a set would lose too much by the twin."""
 
 
 class CardPart(_Part):
