@@ -48,14 +48,12 @@ def main() -> None:
     score, exact = scores(given.model, FLOAT32, places, index)
     count = recipe.decode.int8_patches
     if given.draws:
-        first, twins = (
-            "ranges of patches",
-            {f"from {n * count} on": (n * count, OUTERMOST) for n in range(given.draws)},
-        )
+        starts = range(0, given.draws * count, count)
+        twins = {f"ranges of patches from {start} on": (start, OUTERMOST) for start in starts}
     else:
-        first, twins = "in float32", {name: (0, spared) for name, spared in VARIANTS.items()}
-    table = Table(first, "score", *exact)
-    table.row("all in float32", score, *exact.values())
+        twins = {f"in float32 {name}": (0, spared) for name, spared in VARIANTS.items()}
+    table = Table("twin", "score", *exact)
+    table.row("none: all in float32", score, *exact.values())
     for name, (start, spared) in twins.items():
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shutil
 import statistics
 import subprocess
@@ -38,7 +37,7 @@ from typing import NamedTuple
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from shared import Table, cpu_seconds
+from shared import Table, as_installed, cpu_seconds
 from synthetic import DIAMETER, field
 
 EDGE, FIRST_EDGE = 2048, 1024
@@ -158,7 +157,7 @@ def start(name: str, image: Path, settings: dict[str, str]) -> Run:
     first = math.nan
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            command, stdout=out, stderr=errors, env={**_as_installed(), **settings}
+            command, stdout=out, stderr=errors, env={**as_installed(), **settings}
         )
         while process.poll() is None:
             if math.isnan(first) and output.is_file():
@@ -172,11 +171,6 @@ def start(name: str, image: Path, settings: dict[str, str]) -> Run:
         *lines, figures = out.read().splitlines()
     cpu, memory = map(float, figures.split())
     return Run(cpu - (0.0 if name == "cellrim" else float(lines[-1])), memory, first, end)
-
-
-def _as_installed() -> dict[str, str]:
-    """Return the environment, in which modules are compiled once, as where they are installed."""
-    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def command_of(name: str, image: Path, output: Path) -> list[str]:

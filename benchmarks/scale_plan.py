@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from shared import as_installed
 
 HERE = Path(__file__).parent
 FIGURES = HERE / "scale_figures.json"
@@ -63,7 +64,7 @@ def _measure_plate(folder: Path, images: int) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "cellrim", "segment", str(folder / "in")]
     command += ["-o", str(folder / "out"), "--save", "labels,cells"]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=as_installed())
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     size = sum(p.stat().st_size for p in (folder / "out").iterdir())
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

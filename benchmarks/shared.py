@@ -133,6 +133,11 @@ def cost_of(work: Callable[[], Any]) -> Cost:
     return Cost(cpu_seconds() - used, time.perf_counter() - begin)
 
 
+def as_installed() -> dict[str, str]:
+    """Return the environment, in which modules are compiled once, as where they are installed."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
 def cpu_seconds() -> float:
     """User and system seconds of this process so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", help="auto, float32 or int8")
     options = parser.parse_args()
     model = load_model(options.model, precision=options.precision)
-    judge = model
+    judge = None
     if options.again:
         judge = load_model(options.model, precision=options.precision, accurate=True)
     samples = by_set([*recipe_samples("validation"), *unseen_samples()])
@@ -102,13 +102,18 @@ def windows(
             yield image_from_array(np.ascontiguousarray(image.pixels[part]), axes="YXC"), cells
 
 
-def find(model: Segmenter, judge: Segmenter, image: Image, truth: NDArray[np.int32]) -> Found:
-    """Segment with the card's options, but whatever the surest cell is."""
+def find(
+    model: Segmenter, judge: Segmenter | None, image: Image, truth: NDArray[np.int32]
+) -> Found:
+    """Segment with the card's options, but whatever the surest cell is.
+
+    Where that is doubtful, the judge, if there is one, says how sure it is.
+    """
     least = model.card.decode_options(model.card.least_confidence)
     result = model.segment(image, options=least)
     counts = count_image(result.labels, truth, boundaries=False)
     surest = float(np.max(result.confidence, initial=0))
-    if judge is not model and 0 < surest < SURE:
+    if judge is not None and 0 < surest < SURE:
         again = judge.segment(image, options=least, diameter=result.diameter)
         surest = float(np.max(again.confidence, initial=0))
     return Found(counts.tp[0], counts.fp[0], surest, image.shape[0] * image.shape[1] / 1e6)

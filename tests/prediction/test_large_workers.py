@@ -16,7 +16,7 @@ from cellrim.io.labels import read_labels
 from cellrim.prediction.batch import plan_run, run
 from cellrim.prediction.inputs import find_jobs
 from cellrim.prediction.large import Model, segment_large, squares
-from cellrim.prediction.large.saving import save_overlay
+from cellrim.prediction.large.saving import write_overlay
 from cellrim.prediction.request import Request
 from cellrim.prediction.single import plan_single, run_single
 from cellrim.prediction.streamed import Team
@@ -225,7 +225,7 @@ def test_measurements_are_those_of_the_whole_label_image(
     assert got.background == expected.background
     for name, values in got.columns.items():
         np.testing.assert_allclose(values, expected.columns[name], err_msg=name)
-    save_overlay(result, tmp_path / "a.png")
+    write_overlay(result, tmp_path / "a.png")
     assert imagecodecs.png_decode((tmp_path / "a.png").read_bytes()).shape == (300, 310, 3)
 
 

@@ -7,12 +7,12 @@ from skimage.draw import disk
 from tests.training.conftest import field_of_discs, tiny_recipe
 
 from cellrim.core.image import image_from_array
-from cellrim.errors import RecipeError
+from cellrim.errors import ModelError, RecipeError
 from cellrim.prediction import Segmenter, load_model
 from cellrim.prediction.segmenter import Prediction
 from cellrim.representation.flow import encode
 from cellrim.training.prepare import find_samples, prepare
-from cellrim.training.recipe import DataPart, Recipe
+from cellrim.training.recipe import Recipe
 from cellrim.training.self_labels import sure_truth, unannotated_samples
 from cellrim.training.store import IGNORE, maps_file
 
@@ -106,4 +106,9 @@ def test_images_that_nobody_annotated_are_trained_on_and_never_held_back(discs, 
 
 def test_a_folder_without_images(tmp_path):
     with pytest.raises(RecipeError, match="to label, but there are none"):
-        unannotated_samples(tmp_path, DataPart(path="x", labelled_by="general"))
+        unannotated_samples(tmp_path, "general", dataset="x", licence="CC0")
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_is_packed(discs):
+    with pytest.raises(ModelError, match="generall"):
+        unannotated_samples(discs, "generall", dataset="x", licence="CC0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.errors import ModelError
-from cellrim.models.card import sha256_of
+from cellrim.models.card import ONNX_NAME, ModelCard, sha256_of
 from cellrim.representation.flow import MAPS
 
 
@@ -45,6 +45,45 @@ class Backend(Protocol):
         ...
 
 
+class CheckedBackend(ABC):
+    """What all that run ``model.onnx`` share: threads, and checks of what goes in and comes out.
+
+    Parameters
+    ----------
+    folder
+        Model folder with ``model.onnx``.
+    card
+        The folder's model card.
+    threads
+        Threads within one operator; :func:`default_threads` where left out.
+    """
+
+    def __init__(self, folder: Path, card: ModelCard, *, threads: int | None = None) -> None:
+        self.threads = count_threads(threads)
+        self._stride, self._path = card.stride, folder / ONNX_NAME
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network; see :meth:`Backend.predict`.
+
+        Raises
+        ------
+        ModelError
+            If the batch does not fit, the network fails, or it returns NaN.
+        """
+        check_batch(batch, self._stride)
+        try:
+            maps = self._run(batch)
+        except Exception as error:  # runtimes raise types of their own, and MemoryError
+            failed = f"The network {self._path} failed on {batch.shape}: {error}"
+            raise ModelError(failed) from error
+        check_maps(maps, batch, self._path)
+        return maps
+
+    @abstractmethod
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the maps of a batch that fits."""
+
+
 def default_threads() -> int:
     """Threads to use: ``OMP_NUM_THREADS`` where set, else the CPUs this process may run on."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -53,40 +92,6 @@ def default_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def run_checked(
-    run: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    batch: NDArray[np.float32],
-    *,
-    stride: int,
-    path: Path,
-) -> NDArray[np.float32]:
-    """Run a network, whatever computes it, and check what goes in and what comes out.
-
-    Parameters
-    ----------
-    run
-        Computes the maps of a batch.
-    batch
-        float32 ``(B, 3, H, W)``, H and W multiples of the stride.
-    stride
-        Of the network.
-    path
-        The network's file, to name in errors.
-
-    Raises
-    ------
-    ModelError
-        If the batch does not fit, the network fails, or it returns NaN.
-    """
-    check_batch(batch, stride)
-    try:
-        maps = run(batch)
-    except Exception as error:  # runtimes raise types of their own, and MemoryError
-        raise ModelError(f"The network {path} failed on {batch.shape}: {error}") from error
-    check_maps(maps, batch, path)
-    return maps
 
 
 def check_batch(batch: NDArray[Any], stride: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.errors import ModelError
-from cellrim.models.backend import count_threads, read_network, run_checked
+from cellrim.models.backend import CheckedBackend, read_network
 from cellrim.models.card import INT8_NAME, ONNX_NAME, ModelCard
 from cellrim.models.devices import AUTO, CPU, KINDS, Device, devices_to_try
 from cellrim.models.precision import FLOAT32, INT8, check_precision, fast_at_int8
@@ -25,7 +25,7 @@ def available_providers() -> tuple[str, ...]:
     return tuple(onnxruntime.get_available_providers())
 
 
-class OnnxBackend:
+class OnnxBackend(CheckedBackend):
     """Runs ``model.onnx``, or its twin in 8-bit integers, with ONNX Runtime.
 
     Threads belong to this backend's session: the process's own settings are not touched.
@@ -37,7 +37,8 @@ class OnnxBackend:
     card
         The folder's model card.
     threads
-        Threads within one operator; :func:`default_threads` where left out.
+        Threads within one operator; :func:`~cellrim.models.backend.default_threads` where left
+        out.
     device
         Where it runs, as for :func:`~cellrim.models.devices.devices_to_try`. Where a device is
         asked for by name, no other takes its place.
@@ -70,8 +71,7 @@ class OnnxBackend:
         precision: str = AUTO,
     ) -> None:
         check_precision(precision)
-        self.threads = count_threads(threads)
-        self._stride, self._path = card.stride, folder / ONNX_NAME
+        super().__init__(folder, card, threads=threads)
         devices = devices_to_try(device, available_providers())
         opened = _open(folder, card, self.threads, devices, precision)
         self._session, found, self.precision = opened
@@ -82,16 +82,6 @@ class OnnxBackend:
         _check_ports(self._session, self._path, card)
         self._input = self._session.get_inputs()[0].name
         self._each_run = _run_that_frees_memory(found)
-
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network; see :meth:`Backend.predict`.
-
-        Raises
-        ------
-        ModelError
-            If the batch does not fit, the network fails, or it returns NaN.
-        """
-        return run_checked(self._run, batch, stride=self._stride, path=self._path)
 
     def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with self._alone:

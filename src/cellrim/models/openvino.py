@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrim.errors import MissingExtraError, ModelError
-from cellrim.models.backend import count_threads, read_network, run_checked
-from cellrim.models.card import ONNX_NAME, ModelCard
+from cellrim.models.backend import CheckedBackend, read_network
+from cellrim.models.card import ModelCard
 from cellrim.models.devices import OPENVINO
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(CheckedBackend):
     """Runs ``model.onnx`` with OpenVINO on the CPU.
 
     Threads belong to this backend: the process's own settings are not touched.
@@ -45,8 +45,7 @@ class OpenVinoBackend:
             import openvino
         except ImportError:
             raise MissingExtraError("--device openvino", "openvino") from None
-        self.threads = count_threads(threads)
-        self._stride, self._path = card.stride, folder / ONNX_NAME
+        super().__init__(folder, card, threads=threads)
         read_network(self._path, card.sha256)
         core = openvino.Core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -65,16 +64,6 @@ class OpenVinoBackend:
                 f"{self._path} is no network that OpenVINO can run: {error}"
             ) from error
         self._own = threading.local()
-
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network; see :meth:`~cellrim.models.backend.Backend.predict`.
-
-        Raises
-        ------
-        ModelError
-            If the batch does not fit, the network fails, or it returns NaN.
-        """
-        return run_checked(self._run, batch, stride=self._stride, path=self._path)
 
     def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(self._request().infer({0: batch})[0], np.float32)

@@ -58,6 +58,7 @@ def vary(
         image = ndimage.gaussian_filter(image, (sigma, sigma, 0))
     if rng.random() < settings.illumination:
         image = _illuminate(image, rng)
+    # Asks the generator only where it may happen: patches of recipes without it stay the same.
     if settings.shading and rng.random() < settings.shading:
         image = _shade(image, rng)
     if rng.random() < settings.contrast:

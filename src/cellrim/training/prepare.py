@@ -73,6 +73,8 @@ def find_samples(recipe: Recipe, root: Path) -> tuple[list[tuple[int, str, Sampl
     ------
     RecipeError
         If a path is missing, a set has no annotated image, or nothing is left to train on.
+    ModelError
+        If the model that is to label a set is not there.
     """
     found: list[tuple[int, str, Sample]] = []
     problems: list[str] = []
@@ -84,7 +86,10 @@ def find_samples(recipe: Recipe, root: Path) -> tuple[list[tuple[int, str, Sampl
                 "give the folder it lies in with --data, or set CELLRIM_DATA."
             )
         if part.labelled_by is not None:
-            found += [(source, "train", s) for s in unannotated_samples(path, part)]
+            unannotated = unannotated_samples(
+                path, part.labelled_by, dataset=part.name or path.name, licence=part.licence
+            )
+            found += [(source, "train", s) for s in unannotated]
             continue
         listing = open_dataset(path, part.format, **part.options)
         problems += [f"{part.path}: {p.record}: {p.reason}" for p in listing.problems]

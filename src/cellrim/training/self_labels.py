@@ -18,11 +18,12 @@ from scipy import ndimage
 from cellrim.core.image import Image
 from cellrim.core.resize import resize
 from cellrim.datasets.base import Sample, Truth
+from cellrim.datasets.records import files_below
 from cellrim.errors import RecipeError
-from cellrim.io.images import IMAGE_SUFFIXES, read_image
+from cellrim.io.images import read_image
 from cellrim.models.precision import FLOAT32
+from cellrim.models.registry import find_model
 from cellrim.prediction import Segmenter, load_model
-from cellrim.training.recipe import DataPart
 
 SURE = 0.6
 """Calibrated confidence from which an instance is a cell."""
@@ -34,42 +35,51 @@ _LEAST_GROUND = 4.0
 _RIM = 0.12
 
 
-def unannotated_samples(root: Path, part: DataPart) -> list[Sample]:
-    """List the images of a folder, with the truth that ``part.labelled_by`` is sure of.
+def unannotated_samples(root: Path, teacher: str, *, dataset: str, licence: str) -> list[Sample]:
+    """List the images of a folder, with the truth that a model is sure of.
+
+    Parameters
+    ----------
+    root
+        The folder; images at any depth.
+    teacher
+        Name or folder of the model, opened when the first truth is read.
+    dataset, licence
+        Of the samples.
 
     Raises
     ------
     RecipeError
         If there is no image.
+    ModelError
+        If there is no such model.
     """
-    assert part.labelled_by is not None
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    find_model(teacher)
+    paths = files_below(root)
     if not paths:
         raise RecipeError(f"Expected images in {root} to label, but there are none.")
-    return [_sample(path, root, part) for path in paths]
-
-
-def _sample(path: Path, root: Path, part: DataPart) -> Sample:
-    assert part.labelled_by is not None
-    return Sample(
-        dataset=part.name or root.name,
-        name=path.relative_to(root).as_posix(),
-        paths=(path,),
-        kind="none",
-        group=path.stem,
-        modality="unannotated",
-        licence=part.licence,
-        read_image=partial(read_image, path),
-        read_truth=partial(_read_truth, path, part.labelled_by),
-    )
+    return [
+        Sample(
+            dataset=dataset,
+            name=path.relative_to(root).as_posix(),
+            paths=(path,),
+            kind="none",
+            group=path.stem,
+            modality="unannotated",
+            licence=licence,
+            read_image=partial(read_image, path),
+            read_truth=partial(_read_truth, path, teacher),
+        )
+        for path in paths
+    ]
 
 
 def _read_truth(path: Path, teacher: str) -> Truth:
-    return sure_truth(_teacher(teacher), read_image(path))
+    return sure_truth(_opened(teacher), read_image(path))
 
 
 @lru_cache(maxsize=1)
-def _teacher(name: str) -> Segmenter:
+def _opened(name: str) -> Segmenter:
     return load_model(name, accurate=True, precision=FLOAT32)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from cellrim.errors import InputError
 from cellrim.io.exports import FORMATS, CellList
 from cellrim.prediction.large.cells import LargeCells
-from cellrim.prediction.large.saving import save_labels, save_overlay
+from cellrim.prediction.large.saving import write_labels, write_overlay
 
 if TYPE_CHECKING:
     from cellrim.measure.cells import CellTable
@@ -96,10 +96,10 @@ class LargeResult(LargeCells):
         OutputError
             If it cannot be written. Nothing half-written ever has the final name.
         """
-        save_labels(self, Path(path))
+        write_labels(self, Path(path))
 
 
-def _save_cells(result: LargeResult, path: Path) -> None:
+def _write_cells(result: LargeResult, path: Path) -> None:
     """Write the table of measurements as CSV.
 
     Raises
@@ -113,11 +113,11 @@ def _save_cells(result: LargeResult, path: Path) -> None:
 
 
 _WRITERS: Mapping[str, Callable[[LargeResult, Path], None]] = {
-    "labels": save_labels,
-    "overlay": save_overlay,
-    "cells": _save_cells,
-    "ome-tiff": save_labels,
-    "ome-zarr": save_labels,
+    "labels": write_labels,
+    "overlay": write_overlay,
+    "cells": _write_cells,
+    "ome-tiff": write_labels,
+    "ome-zarr": write_labels,
 }
 
 STREAMED = tuple(kind for kind, f in FORMATS.items() if kind in _WRITERS or f.write_list)

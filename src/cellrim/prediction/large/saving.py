@@ -16,7 +16,7 @@ OVERLAY_PIXELS = 2048
 """Longest edge of an overlay."""
 
 
-def save_overlay(cells: LargeCells, path: Path) -> None:
+def write_overlay(cells: LargeCells, path: Path) -> None:
     """Write the image with the outlines of the cells as PNG, reduced to :data:`OVERLAY_PIXELS`.
 
     Raises
@@ -35,7 +35,7 @@ def save_overlay(cells: LargeCells, path: Path) -> None:
     write_png(path, draw_overlay(image, labels))
 
 
-def save_labels(cells: LargeCells, path: Path) -> None:
+def write_labels(cells: LargeCells, path: Path) -> None:
     """Write the label image: OME-Zarr where the name ends with .zarr, else OME-BigTIFF.
 
     Raises
