@@ -94,7 +94,7 @@ class FakeSession:
     def get_outputs(self):
         return [SimpleNamespace(name="maps", type="tensor(float)", shape=["b", 4, "h", "w"])]
 
-    def run(self, _names, _feed, _options):
+    def run(self, _names, _feed):
         raise RuntimeError("out of memory")
 
 

@@ -28,7 +28,9 @@ def available_providers() -> tuple[str, ...]:
 class OnnxBackend(CheckedBackend):
     """Runs ``model.onnx``, or its twin in 8-bit integers, with ONNX Runtime.
 
-    Threads belong to this backend's session: the process's own settings are not touched.
+    Threads belong to this backend's session: the process's own settings are not touched. So does
+    the memory of the largest batch, which the next one uses again: to get it from the system anew
+    each time takes a tenth longer.
 
     Parameters
     ----------
@@ -81,11 +83,10 @@ class OnnxBackend(CheckedBackend):
         )
         _check_ports(self._session, self._path, card)
         self._input = self._session.get_inputs()[0].name
-        self._each_run = _run_that_frees_memory(found)
 
     def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with self._alone:
-            outputs = self._session.run(None, {self._input: batch}, self._each_run)
+            outputs = self._session.run(None, {self._input: batch})
         maps: NDArray[np.float32] = outputs[0]
         return maps
 
@@ -145,19 +146,6 @@ def _session_on(device: Device, network: bytes | str, path: Path, threads: int) 
             f"{kind.needs}. Choose another, for example cpu."
         )
     return session
-
-
-def _run_that_frees_memory(device: Device) -> Any:
-    """Options of a run after which ONNX Runtime gives back the memory it took.
-
-    It would keep that of every size of batch it ever saw, also while nothing runs.
-    """
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    if KINDS[device.kind].provider == CPU:
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return options
 
 
 def _check_ports(session: Any, path: Path, card: ModelCard) -> None:

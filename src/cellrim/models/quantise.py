@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cellrim.io.atomic import atomic_path
 from cellrim.models.card import INT8_NAME, ONNX_NAME, sha256_of
+from cellrim.models.moves import move_whole_pixels
 
 # Smaller tensors than this are copied into the twin: they cost nothing.
 _LEAST_SHARED_BYTES = 1024
@@ -69,7 +70,8 @@ def quantise(
         nodes = onnx.load(ready).graph.node
         kept = [n.name for n in nodes if n.name.startswith(spared)]
         _quantise_static(ready, full, batches, kept)
-        twin = share_weights(onnx.load(full), data).SerializeToString()
+        moved = move_whole_pixels(onnx.load(full))
+        twin = share_weights(moved, data).SerializeToString()
     with atomic_path(folder / INT8_NAME) as partial:
         partial.write_bytes(twin)
     return sha256_of(twin)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from cellrim.models import quantise as quantise_module
+from cellrim.models.card import INT8_NAME, ONNX_NAME
+from cellrim.models.export import export_onnx
+from cellrim.models.moves import move_whole_pixels
+from cellrim.models.quantise import quantise
+from cellrim.models.unet import UNet, UNetShape
+
+ort = pytest.importorskip("onnxruntime")
+
+
+def run(model, image, **sources):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": image, **sources})[0]
+
+
+def kinds(model):
+    return {node.op_type for node in model.graph.node}
+
+
+def around(*nodes, scale_after=0.02, constants=()):
+    """A graph of these nodes between 8-bit tensors: ``before`` becomes ``after``."""
+    first = helper.make_node("QuantizeLinear", ["image", "s", "z"], ["q"])
+    second = helper.make_node("DequantizeLinear", ["q", "s", "z"], ["before"])
+    third = helper.make_node("QuantizeLinear", ["after", "t", "z"], ["r"])
+    last = helper.make_node("DequantizeLinear", ["r", "t", "z"], ["maps"])
+    constants = [
+        numpy_helper.from_array(np.float32(0.02), "s"),
+        numpy_helper.from_array(np.float32(scale_after), "t"),
+        numpy_helper.from_array(np.uint8(3), "z"),
+        *constants,
+    ]
+    axes, axes_after = ["b", "c", "y", "x"], ["b", "c", "h", "w"]
+    graph = helper.make_graph(
+        [first, second, *nodes, third, last],
+        "upsampling",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, axes)],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, axes_after)],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def resize(**changes):
+    how = {
+        "mode": "nearest",
+        "nearest_mode": "floor",
+        "coordinate_transformation_mode": "asymmetric",
+    }
+    node = helper.make_node("Resize", ["before", "", "scales"], ["after"], "up", **(how | changes))
+    return around(node, constants=[numpy_helper.from_array(np.float32([1, 1, 2, 2]), "scales")])
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 3, 4), (2, 3, 7, 1), (1, 1, 1, 1)])
+def test_doubling_moves_pixels_and_nothing_else(shape):
+    image = np.random.default_rng(0).random(shape, np.float32) * 5
+    before = resize()
+    expected = run(before.SerializeToString(), image)
+    after = move_whole_pixels(resize())
+    onnx.checker.check_model(after)
+    assert "Resize" in kinds(before)
+    assert "Resize" not in kinds(after)
+    found = run(after.SerializeToString(), image)
+    assert found.shape == (*shape[:2], 2 * shape[2], 2 * shape[3])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_other_upsampling_stays_as_it_is():
+    linear = resize(mode="linear", coordinate_transformation_mode="half_pixel")
+    rounded = resize(nearest_mode="ceil")
+    finer = resize()
+    finer.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.float32(0.01), "t"))
+    threefold = resize()
+    scales = numpy_helper.from_array(np.float32([1, 1, 3, 3]), "scales")
+    threefold.graph.initializer[3].CopyFrom(scales)
+    # Without a convolution there are no channels to reorder.
+    shuffle = helper.make_node("DepthToSpace", ["before"], ["after"], blocksize=2, mode="CRD")
+    for model in (linear, rounded, finer, threefold, around(shuffle)):
+        text = str(model.graph.node)
+        assert str(move_whole_pixels(model).graph.node) == text
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 32, 32), (2, 3, 64, 96), (1, 3, 160, 32)])
+def test_the_twin_computes_the_same_without_its_slow_steps(tmp_path, monkeypatch, shape):
+    torch.manual_seed(2)
+    model = UNet(UNetShape((32, 40, 48), 16))
+    model(torch.randn(4, 3, 64, 64))  # batch statistics that are not the initial ones
+    export_onnx(model.eval(), tmp_path / ONNX_NAME)
+    random = np.random.default_rng(0)
+    batches = [random.random((1, 3, 64, 64), np.float32) for _ in range(4)]
+    twins = {}
+    for name, step in (("moved", move_whole_pixels), ("slow", lambda model: model)):
+        monkeypatch.setattr(quantise_module, "move_whole_pixels", step)
+        quantise(tmp_path, batches)
+        twins[name] = onnx.load(tmp_path / INT8_NAME, load_external_data=False)
+        (tmp_path / INT8_NAME).rename(tmp_path / f"{name}.onnx")
+    assert {"Resize", "DepthToSpace"} <= kinds(twins["slow"])
+    assert not {"Resize", "DepthToSpace"} & kinds(twins["moved"])
+    image = random.random(shape, np.float32)
+    moved, slow = (run(str(tmp_path / f"{name}.onnx"), image) for name in ("moved", "slow"))
+    np.testing.assert_array_equal(moved, slow)
