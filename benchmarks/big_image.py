@@ -22,7 +22,7 @@ import tifffile
 from cellrim.io.exports import FORMATS
 from cellrim.models.card import ModelCard
 from cellrim.prediction.large import STREAMED, Model, segment_large
-from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
+from cellrim.prediction.segmenter import Segmenter
 from cellrim.prediction.workers import open_workers
 from cellrim.representation.flow import DecodeOptions
 
@@ -49,7 +49,7 @@ class Cones:
 class LoadCones:
     """Stands in for the model, in any process."""
 
-    tile_size: int
+    tile_size: int | None
 
     def __call__(self) -> Segmenter:
         """Make it."""
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=8192)
     parser.add_argument("--out", choices=("out.ome.zarr", "out.ome.tif"), default="out.ome.zarr")
     parser.add_argument("--folder", type=Path, default=Path("big-image"))
-    parser.add_argument("--tile", type=int, default=DEFAULT_TILE)
+    parser.add_argument("--tile", type=int, help="edge in pixels")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--diameter", type=float, default=24.0)
     parser.add_argument("--save", nargs="*", default=[], choices=STREAMED, help="other results")

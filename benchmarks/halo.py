@@ -5,7 +5,7 @@ Usage: CELLRIM_DATA=path/to/data python benchmarks/halo.py [MODEL] [--per-set 1]
 Validation images, large enough at the network's scale to be cut into tiles of 480 pixels, with
 halos from 64 pixels up, in float32 and in 8-bit integers. The table counts cells without a partner
 of an IoU of 0.99, of the whole and of the tiled image, and gives the smallest IoU of best partners.
-"Cost" is what an image of 2048 x 2048 takes in tiles of the default size, over its own pixels.
+"Cost" is what an image of 8192 x 8192 takes in tiles of the default size, over its own pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from cellrim.core.tiles import plan_tiles
 from cellrim.datasets.base import Sample
 from cellrim.evaluation.overlap import find_overlap
 from cellrim.prediction import Segmenter, load_model
-from cellrim.prediction.segmenter import DEFAULT_TILE
 
 TILE = 480
 LEAST = 700
@@ -40,7 +39,7 @@ def main() -> None:
         halos = range(2 * stride, most + stride, stride)
         print(f"\n{precision}\n")
         table = Table("set", "cells", *(f"halo {h}" for h in halos))
-        table.row("cost", "", *(cost(h, stride) for h in halos))
+        table.row("cost", "", *(cost(h, stride, segmenter.tile_size) for h in halos))
         for name, samples in by_set(recipe_samples("validation")).items():
             for sample in samples[: options.per_set]:
                 whole, tiled = segmented(sample, segmenter, list(halos))
@@ -76,8 +75,9 @@ def partners(a: Labels, b: Labels) -> NDArray[np.float64]:
     return np.concatenate(best)
 
 
-def cost(halo: int, stride: int, edge: int = 2048) -> float:
-    tiles = plan_tiles((edge, edge), size=DEFAULT_TILE, halo=halo, multiple=stride)
+def cost(halo: int, stride: int, tile: int, edge: int = 8192) -> float:
+    """Pixels that the network sees for each of a large image."""
+    tiles = plan_tiles((edge, edge), size=tile, halo=halo, multiple=stride)
     read = sum((y.stop - y.start) * (x.stop - x.start) for y, x in (t.read for t in tiles))
     return read / edge**2
 

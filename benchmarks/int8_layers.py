@@ -59,8 +59,9 @@ def main() -> None:
             folder = Path(scratch) / "model"
             shutil.copytree(given.model, folder)
             patches = (source[i].image[None] for i in range(start, start + count))
-            twin = {"int8_sha256": quantise(folder, patches, spared=spared)}
-            write_card(folder / CARD_NAME, read_card(folder / CARD_NAME).model_copy(update=twin))
+            card = read_card(folder / CARD_NAME)
+            digest = quantise(folder, patches, stride=card.stride, spared=spared)
+            write_card(folder / CARD_NAME, card.model_copy(update={"int8_sha256": digest}))
             score, found = scores(folder, INT8, places, index)
         table.row(name, score, *(f"{found[n] - exact[n]:+.3f}" for n in exact))
 

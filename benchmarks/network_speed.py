@@ -124,7 +124,7 @@ def twin_of(folder: ModelFolder, keep: Path, name: str, calibration: int) -> Pat
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.network, path.with_name(ONNX_NAME))
         batches = calibration_batches(folder, calibration)
-        quantise(path.parent, batches, spared=SPARED[name])
+        quantise(path.parent, batches, stride=folder.card.stride, spared=SPARED[name])
     return path
 
 

@@ -53,7 +53,7 @@ from cellrim import load_model, read_image
 from cellrim.io.overlay import write_png
 from cellrim.models.card import CARD_NAME, ONNX_NAME, sha256_of, write_card
 from cellrim.models.registry import find_model
-from cellrim.prediction.segmenter import DEFAULT_TILE
+from cellrim.prediction.segmenter import INT8_TILE
 from cellrim.representation.flow import MAPS
 from cellrim.samples import sample_images
 from cellrim.server.forms import FORMS
@@ -227,7 +227,7 @@ def stages(*, quick: bool) -> list[Stage]:
     if quick:
         return [Stage(QUICK_EDGE, light=False), Stage(QUICK_EDGE, light=True)]
     return [
-        Stage(DEFAULT_TILE, light=False),
+        Stage(INT8_TILE, light=False),
         *(Stage(edge, light=True) for edge in LARGE_EDGES),
     ]
 

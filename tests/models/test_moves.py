@@ -100,7 +100,7 @@ def test_the_twin_computes_the_same_without_its_slow_steps(tmp_path, monkeypatch
     twins = {}
     for name, step in (("moved", move_whole_pixels), ("slow", lambda model: model)):
         monkeypatch.setattr(quantise_module, "move_whole_pixels", step)
-        quantise(tmp_path, batches)
+        quantise(tmp_path, batches, stride=model.shape.stride)
         twins[name] = onnx.load(tmp_path / INT8_NAME, load_external_data=False)
         (tmp_path / INT8_NAME).rename(tmp_path / f"{name}.onnx")
     assert {"Resize", "DepthToSpace"} <= kinds(twins["slow"])

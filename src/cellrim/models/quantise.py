@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cellrim.io.atomic import atomic_path
 from cellrim.models.card import INT8_NAME, ONNX_NAME, sha256_of
 from cellrim.models.moves import move_whole_pixels
+from cellrim.models.strips import compute_ends_in_strips
 
 # Smaller tensors than this are copied into the twin: they cost nothing.
 _LEAST_SHARED_BYTES = 1024
@@ -37,6 +38,7 @@ def quantise(
     folder: Path,
     batches: Iterable[NDArray[np.float32]],
     *,
+    stride: int,
     spared: tuple[str, ...] = OUTERMOST,
 ) -> str:
     """Write the int8 twin of a model folder's network beside it.
@@ -47,6 +49,8 @@ def quantise(
         Model folder with ``model.onnx``, as :func:`cellrim.models.export.export_onnx` writes it.
     batches
         float32 ``(B, 3, H, W)`` each: training patches, on which activations are measured.
+    stride
+        Of the network: the least height of an image.
     spared
         Beginnings of the names of the nodes that stay in float32.
 
@@ -70,8 +74,8 @@ def quantise(
         nodes = onnx.load(ready).graph.node
         kept = [n.name for n in nodes if n.name.startswith(spared)]
         _quantise_static(ready, full, batches, kept)
-        moved = move_whole_pixels(onnx.load(full))
-        twin = share_weights(moved, data).SerializeToString()
+        fast = compute_ends_in_strips(move_whole_pixels(onnx.load(full)), stride=stride)
+        twin = share_weights(fast, data).SerializeToString()
     with atomic_path(folder / INT8_NAME) as partial:
         partial.write_bytes(twin)
     return sha256_of(twin)

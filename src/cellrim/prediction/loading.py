@@ -9,14 +9,14 @@ from cellrim.models.precision import AUTO, FLOAT32, INT8, fast_at_int8
 from cellrim.models.registry import find_model
 from cellrim.models.runtimes import open_backend
 from cellrim.prediction.accurate import AccurateSegmenter
-from cellrim.prediction.segmenter import DEFAULT_TILE, Segmenter
+from cellrim.prediction.segmenter import Segmenter
 
 
 def load_model(
     name: str | Path = "general",
     *,
     threads: int | None = None,
-    tile_size: int = DEFAULT_TILE,
+    tile_size: int | None = None,
     accurate: bool = False,
     device: str = AUTO,
     precision: str = AUTO,
@@ -73,7 +73,7 @@ class Model:
 
     name: str | Path = "general"
     threads: int | None = None
-    tile_size: int = DEFAULT_TILE
+    tile_size: int | None = None
     accurate: bool = False
     device: str = AUTO
     precision: str = AUTO

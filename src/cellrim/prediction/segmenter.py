@@ -16,7 +16,7 @@ from cellrim.core.tiles import plan_tiles, stitch
 from cellrim.errors import InputError
 from cellrim.models.backend import Backend
 from cellrim.models.card import ModelCard
-from cellrim.models.precision import FLOAT32
+from cellrim.models.precision import FLOAT32, INT8
 from cellrim.prediction.arrangement import arrange_channels, choose_channels
 from cellrim.prediction.certainty import certainty_of
 from cellrim.prediction.rescale import labels_at_size
@@ -31,9 +31,9 @@ from cellrim.prediction.scale import (
 from cellrim.prediction.survey import survey
 from cellrim.representation.flow import MAPS, DecodeOptions, decode_with_confidence
 
-DEFAULT_TILE = 1280
-"""Tiles have at most the pixels of a square of this edge, at the network's scale: the network then
-takes about 0.4 GB, and an image of 2048 x 2048 goes through in four."""
+DEFAULT_TILE, INT8_TILE = 1280, 2048
+"""Tiles have at most the pixels of a square of this edge, at the network's scale, in float32 and in
+8-bit integers: the network then takes about 0.4 GB."""
 
 LEAST_PIXELS = 6
 """Pixels of the image that an instance has at least: fewer are hot pixels, which blown up to the
@@ -75,7 +75,8 @@ class Segmenter:
         The model's card.
     tile_size
         Tiles have at most the pixels of a square of this edge, at the network's scale. Labels do
-        not depend on it; memory does.
+        not depend on it; memory does. :data:`INT8_TILE` where left out and the backend computes in
+        8-bit integers, :data:`DEFAULT_TILE` where in others.
 
     Raises
     ------
@@ -86,7 +87,9 @@ class Segmenter:
     accurate = False
     """Whether the maps are averaged over several looks at the image."""
 
-    def __init__(self, backend: Backend, card: ModelCard, *, tile_size: int = DEFAULT_TILE) -> None:
+    def __init__(self, backend: Backend, card: ModelCard, *, tile_size: int | None = None) -> None:
+        if tile_size is None:
+            tile_size = INT8_TILE if backend.precision == INT8 else DEFAULT_TILE
         plan_tiles((1, 1), size=tile_size, halo=card.halo, multiple=card.stride)
         self.backend = backend
         self.card = card

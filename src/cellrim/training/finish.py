@@ -268,8 +268,9 @@ def add_int8_twin(
     """
     source = PatchSource(recipe, places.packed_folder, index)
     patches = (source[i].image[np.newaxis] for i in range(recipe.decode.int8_patches))
-    twin = {"int8_sha256": quantise(folder, patches)}
-    card = read_card(folder / CARD_NAME).model_copy(update=twin)
+    card = read_card(folder / CARD_NAME)
+    digest = quantise(folder, patches, stride=card.stride)
+    card = card.model_copy(update={"int8_sha256": digest})
     if score is None:
         score = _score(_exported(folder, card, FLOAT32), places, index)
     reached = _score(_exported(folder, card, INT8), places, index)
