@@ -34,8 +34,8 @@ _EDGE_PERCENTILE = 80.0
 _MOST_BLUR = 12.0
 # Blur is measured in squares of this edge, with so much around each as the wider blur sees, and in
 # no more than so many of them: they stand for the rest of a large image.
-_BLUR_EDGE, _BLUR_MARGIN = 512, 10
-_BLUR_SQUARES = 16
+_BLUR_EDGE, _BLUR_MARGIN = 256, 10
+_BLUR_SQUARES = 8
 # A value at the end of the range is a pile when it is so many times as frequent as the next one.
 _PILE = 2.0
 # The background is compared over a grid of blocks, of which so many must show background.
@@ -281,8 +281,8 @@ def edge_blur(
     A step blurred by b and then by s has the gradient 1 / sqrt(b**2 + s**2), so the ratio of the
     gradients at two s gives b (Zhuo and Sim, "Defocus map estimation from a single image", Pattern
     Recognition 44, 2011). Large cells are first brought down to 24 pixels: finer detail than that
-    says nothing about the outlines. An image that then still is larger than 16 squares of 512
-    pixels is measured in so many of them, drawn without a preference among those that hold cells.
+    says nothing about the outlines. An image that then still is larger than 8 squares of 256 pixels
+    is measured in so many of them, drawn without a preference among those that hold cells.
     """
     if intensity is None:
         intensity = measure_range(thinned(image, grid_step(image.shape)))

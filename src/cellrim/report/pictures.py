@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,8 +120,8 @@ def make_picture(image: Image, layers: Mapping[str, Layer], *, budget: int) -> P
 
 
 def _thinned(image: Image) -> Rgb:
-    """For display, with no more pixels than the largest picture can use twice over."""
-    step = max(1, max(image.shape) // (2 * _TRIES[0][0]))
+    """For display, with at most twice the edge of the largest picture."""
+    step = math.ceil(max(image.shape) / (2 * _TRIES[0][0]))
     thin = Image(
         np.ascontiguousarray(image.pixels[::step, ::step]), image.channels, image.pixel_size
     )
