@@ -34,6 +34,7 @@ from cellrim.models.card import INT8_NAME, ONNX_NAME
 from cellrim.models.quantise import float_weights, quantise
 from cellrim.models.registry import ModelFolder, find_model
 from cellrim.prediction import Segmenter
+from cellrim.prediction.segmenter import DEFAULT_TILE
 
 EDGE = 512
 MOST_LOST = 0.005
@@ -224,7 +225,7 @@ def speed(backends: dict[str, Backend], options: argparse.Namespace) -> None:
 def accuracy(
     backends: dict[str, Backend], folder: ModelFolder, options: argparse.Namespace
 ) -> None:
-    segmenters = {n: Segmenter(b, folder.card) for n, b in backends.items()}
+    segmenters = {n: Segmenter(b, folder.card, tile_size=DEFAULT_TILE) for n, b in backends.items()}
     table = Table("set", "images", *segmenters)
     lost = dict.fromkeys(segmenters, 0.0)
     sets = list(by_set(recipe_samples("validation")).items())[: options.sets]

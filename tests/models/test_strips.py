@@ -6,7 +6,6 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from cellrim.models import quantise as quantise_module
 from cellrim.models.card import INT8_NAME, ONNX_NAME
 from cellrim.models.export import export_onnx
 from cellrim.models.quantise import quantise
@@ -23,12 +22,14 @@ def run(path, image):
     return session.run(None, {"image": image})[0]
 
 
-def twin_of(model, folder, name, monkeypatch, *, in_strips):
-    step = compute_ends_in_strips if in_strips else (lambda made, **_: made)
-    monkeypatch.setattr(quantise_module, "compute_ends_in_strips", step)
+def in_strips(made, stride):
+    return compute_ends_in_strips(made, stride=stride)
+
+
+def twin_of(model, folder, name, rewrite):
     random = np.random.default_rng(0)
     batches = [random.random((1, 3, 64, 64), np.float32) for _ in range(4)]
-    quantise(folder, batches, stride=model.shape.stride)
+    quantise(folder, batches, stride=model.shape.stride, rewrite=rewrite)
     path = folder / f"{name}.onnx"
     (folder / INT8_NAME).rename(path)
     return path
@@ -50,10 +51,10 @@ def strips_of(path):
 
 # The least height, one that strips do not divide, several images at once.
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 3, 72, 16), (3, 3, 40, 24)])
-def test_strips_give_the_same_numbers(exported, monkeypatch, shape):
+def test_strips_give_the_same_numbers(exported, shape):
     model, folder = exported
-    whole = twin_of(model, folder, "whole", monkeypatch, in_strips=False)
-    cut = twin_of(model, folder, "cut", monkeypatch, in_strips=True)
+    whole = twin_of(model, folder, "whole", lambda made, _: made)
+    cut = twin_of(model, folder, "cut", in_strips)
     assert strips_of(whole) == []
     assert strips_of(cut) == [min(STRIPS, model.shape.stride)] * 2
     image = np.random.default_rng(1).random(shape, np.float32)

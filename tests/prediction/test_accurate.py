@@ -13,6 +13,8 @@ from cellrim.representation.flow import encode
 class LopsidedBackend:
     """A network that treats directions differently, as real ones do, and smears over its halo."""
 
+    precision = "float32"
+
     def predict(self, batch):
         x = batch.sum(axis=1)
         down, right = np.roll(x, 3, axis=1), np.roll(x, 5, axis=2)

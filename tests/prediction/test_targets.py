@@ -19,6 +19,8 @@ CANONICAL = 16.0
 class TwoChannelBackend:
     """Cells are where any channel is bright."""
 
+    precision = "float32"
+
     def predict(self, batch):
         masks = batch.max(axis=1) > 0.5
         return np.stack(
