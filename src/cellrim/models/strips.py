@@ -3,7 +3,7 @@
 A number of float32 at full resolution takes four times the memory of one of 8 bits, and ONNX
 Runtime holds several copies of such maps while it computes them. In strips, one after the other,
 the network's twin needs half the memory for the same tile, and computes the same numbers
-(docs/decisions/0010-int8.md).
+(docs/decisions/0015-twin.md).
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper, numpy_helper
 
+from cellrim.models.graph import Graph, attributes
+
 STRIPS = 8
 _ROWS = 2  # axis of the tensors BCYX
+_BESIDE = 2  # rows of the context, above and below, that a 3x3 convolution needs
 _PER_PIXEL = frozenset({"Relu", "QuantizeLinear", "DequantizeLinear"})
+_PADS = {(1, 1): (0,) * 4, (3, 3): (1,) * 4}
 
 
 def compute_ends_in_strips(model: Any, *, stride: int) -> Any:
@@ -37,46 +41,36 @@ def compute_ends_in_strips(model: Any, *, stride: int) -> Any:
     onnx.ModelProto
         The same object, changed.
     """
-    graph = model.graph
-    count = min(STRIPS, stride)
-    for chain in (_chain_from_image(graph), _chain_to_maps(graph)):
+    for find_chain in (_chain_from_image, _chain_to_maps):
+        graph = Graph(model.graph)
+        chain = find_chain(graph)
         if _reaches_over_once(chain) and all(map(_can_be_cut, chain)):
-            _cut(graph, chain, count)
+            _cut(graph, chain, min(STRIPS, stride))
     return model
 
 
-def _chain_from_image(graph: Any) -> list[Any]:
+def _chain_from_image(graph: Graph) -> list[Any]:
     """Nodes from the image to the first QuantizeLinear; none if the way is not alone."""
-    takers: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in node.input:
-            takers.setdefault(name, []).append(node)
     chain: list[Any] = []
-    name = graph.input[0].name
+    name = graph.proto.input[0].name
     while not chain or chain[-1].op_type != "QuantizeLinear":
-        if len(takers.get(name, [])) != 1:
+        if len(graph.takers(name)) != 1:
             return []
-        chain += takers[name]
+        chain += graph.takers(name)
         name = chain[-1].output[0]
     return chain
 
 
-def _chain_to_maps(graph: Any) -> list[Any]:
+def _chain_to_maps(graph: Graph) -> list[Any]:
     """Nodes from the last DequantizeLinear to the maps; none if the way is not alone."""
-    makers = {node.output[0]: node for node in graph.node}
-    used = [name for node in graph.node for name in node.input]
     chain: list[Any] = []
-    name = graph.output[0].name
+    name = graph.proto.output[0].name
     while not chain or chain[-1].op_type != "DequantizeLinear":
-        if name not in makers or used.count(name) != bool(chain):
+        if name not in graph.makers or len(graph.takers(name)) != len(chain[-1:]):
             return []
-        chain.append(makers[name])
+        chain.append(graph.makers[name])
         name = chain[-1].input[0]
     return chain[::-1]
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
 
 def _reaches_over_once(chain: list[Any]) -> bool:
@@ -86,72 +80,67 @@ def _reaches_over_once(chain: list[Any]) -> bool:
 
 
 def _reaches_over(node: Any) -> bool:
-    return node.op_type == "Conv" and any(_attributes(node).get("pads", ()))
+    return node.op_type == "Conv" and any(attributes(node).get("pads", ()))
 
 
 def _can_be_cut(node: Any) -> bool:
-    if node.op_type in _PER_PIXEL:
-        return True
-    how = _attributes(node)
-    return (
-        node.op_type == "Conv"
-        and set(how.get("strides", (1,))) == {1}
-        and set(how.get("dilations", (1,))) == {1}
-        and (tuple(how["kernel_shape"]), tuple(how.get("pads", (0,) * 4)))
-        in {((1, 1), (0,) * 4), ((3, 3), (1,) * 4)}
-    )
+    if node.op_type != "Conv":
+        return node.op_type in _PER_PIXEL
+    how = attributes(node)
+    steps = {*how.get("strides", ()), *how.get("dilations", ())}
+    pads = tuple(how.get("pads", (0,) * 4))
+    return steps <= {1} and _PADS.get(tuple(how["kernel_shape"])) == pads
 
 
-def _cut(graph: Any, chain: list[Any], count: int) -> None:
+def _cut(graph: Graph, chain: list[Any], count: int) -> None:
     """Replace a chain by as many, each for its rows and one more on either side."""
     source, target = chain[0].input[0], chain[-1].output[0]
+    axis = graph.add_integers(f"{target}/axis", _ROWS)
     nodes = [*_padded(graph, chain, source, f"{target}/rows"), *_bounds(graph, target, count)]
     strips = []
     for number in range(count):
-        part = f"{target}/{number}"
+        name = f"{target}/{number}"
         bounds = [f"{target}/start{number}", f"{target}/end{number}"]
-        axis = _integers(graph, f"{part}/axis", _ROWS)
-        nodes.append(helper.make_node("Slice", [f"{target}/rows", *bounds, axis], [part]))
-        name = part
-        for step, node in enumerate(chain):
-            name, before = f"{part}/{step}", name
+        nodes.append(helper.make_node("Slice", [f"{target}/rows", *bounds, axis], [name]))
+        for node in chain:
+            before, name = name, f"{name}/{node.op_type}"
             nodes.append(_for_strip(node, before, name))
         strips.append(name)
     nodes.append(helper.make_node("Concat", strips, [target], axis=_ROWS))
-    place = min(i for i, node in enumerate(graph.node) if node in chain)
-    rest = [node for node in graph.node if node not in chain]
-    del graph.node[:]
-    graph.node.extend([*rest[:place], *nodes, *rest[place:]])
+    place = list(graph.proto.node).index(chain[0])
+    rest = [node for node in graph.proto.node if node not in chain]
+    graph.replace_nodes([*rest[:place], *nodes, *rest[place:]])
 
 
-def _padded(graph: Any, chain: list[Any], source: str, target: str) -> list[Any]:
+def _padded(graph: Graph, chain: list[Any], source: str, target: str) -> list[Any]:
     """Add a row of nothing above and below, which the strips' convolutions do not."""
-    rows = _integers(graph, f"{target}/more", (0, 0, 1, 0, 0, 0, 1, 0))
-    nothing = f"{target}/nothing"
+    rows = graph.add_integers(f"{target}/more", (0, 0, 1, 0, 0, 0, 1, 0))
     if chain[0].op_type == "DequantizeLinear":
         nothing = chain[0].input[2]
     else:
-        graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), nothing))
+        nothing = f"{target}/nothing"
+        zero = numpy_helper.from_array(np.zeros((), np.float32), nothing)
+        graph.proto.initializer.append(zero)
     return [helper.make_node("Pad", [source, rows, nothing], [target])]
 
 
-def _bounds(graph: Any, name: str, count: int) -> list[Any]:
+def _bounds(graph: Graph, name: str, count: int) -> list[Any]:
     """Where each strip starts and ends among the padded rows, of any height."""
-    two = _integers(graph, f"{name}/two", 2)
+    beside = graph.add_integers(f"{name}/beside", _BESIDE)
+    parts = graph.add_integers(f"{name}/parts", count)
     nodes = [
         helper.make_node("Shape", [f"{name}/rows"], [f"{name}/height"], start=_ROWS, end=_ROWS + 1),
-        helper.make_node("Sub", [f"{name}/height", two], [f"{name}/inner"]),
+        helper.make_node("Sub", [f"{name}/height", beside], [f"{name}/inner"]),
     ]
     for number in range(count + 1):
-        share, cut = f"{name}/share{number}", f"{name}/start{number}"
-        factor = _integers(graph, f"{name}/times{number}", number)
-        parts = _integers(graph, f"{name}/parts{number}", count)
+        factor = graph.add_integers(f"{name}/times{number}", number)
+        share, start = f"{name}/share{number}", f"{name}/start{number}"
         nodes += [
             helper.make_node("Mul", [f"{name}/inner", factor], [share]),
-            helper.make_node("Div", [share, parts], [cut]),
+            helper.make_node("Div", [share, parts], [start]),
         ]
         if number:
-            nodes.append(helper.make_node("Add", [cut, two], [f"{name}/end{number - 1}"]))
+            nodes.append(helper.make_node("Add", [start, beside], [f"{name}/end{number - 1}"]))
     return nodes
 
 
@@ -165,10 +154,3 @@ def _for_strip(node: Any, source: str, target: str) -> Any:
             if attribute.name == "pads":
                 attribute.CopyFrom(helper.make_attribute("pads", (0, 1, 0, 1)))
     return copy
-
-
-def _integers(graph: Any, name: str, values: int | tuple[int, ...]) -> str:
-    """Add a constant of one axis and return its name."""
-    constant = np.atleast_1d(np.asarray(values, np.int64))
-    graph.initializer.append(numpy_helper.from_array(constant, name))
-    return name
