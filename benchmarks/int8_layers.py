@@ -19,7 +19,7 @@ from shared import RECIPE, Table, data_folder
 
 from cellrim.models.card import CARD_NAME, read_card, write_card
 from cellrim.models.precision import FLOAT32, INT8
-from cellrim.models.quantise import OUTERMOST, quantise
+from cellrim.models.twin.quantise import OUTERMOST, quantise
 from cellrim.prediction import load_model
 from cellrim.training.patches import PatchSource
 from cellrim.training.places import Places, packed_index

@@ -31,8 +31,8 @@ from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.datasets.base import Sample
 from cellrim.models.card import INT8_NAME, ONNX_NAME
-from cellrim.models.quantise import float_weights, quantise
 from cellrim.models.registry import ModelFolder, find_model
+from cellrim.models.twin.quantise import float_weights, quantise
 from cellrim.prediction import Segmenter
 from cellrim.prediction.segmenter import DEFAULT_TILE
 

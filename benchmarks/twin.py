@@ -27,9 +27,9 @@ from synthetic import field
 
 from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.models.card import INT8_NAME, ONNX_NAME
-from cellrim.models.moves import move_whole_pixels
-from cellrim.models.quantise import Rewrite, quantise, rewritten
 from cellrim.models.registry import find_model
+from cellrim.models.twin.moves import move_whole_pixels
+from cellrim.models.twin.quantise import Rewrite, quantise, rewritten
 
 REWRITES: dict[str, Rewrite] = {
     "as ONNX Runtime makes it": lambda made, _: made,

@@ -28,7 +28,7 @@ from cellrim.models.card import (
 from cellrim.models.export import export_onnx, largest_difference
 from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.precision import FLOAT32, INT8
-from cellrim.models.quantise import quantise
+from cellrim.models.twin.quantise import quantise
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.representation.flow import DecodeOptions

@@ -8,8 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cellrim.models.card import INT8_NAME, ONNX_NAME
 from cellrim.models.export import export_onnx
-from cellrim.models.moves import move_whole_pixels
-from cellrim.models.quantise import quantise
+from cellrim.models.twin.moves import move_whole_pixels
+from cellrim.models.twin.quantise import quantise
 from cellrim.models.unet import UNet, UNetShape
 
 ort = pytest.importorskip("onnxruntime")

@@ -10,7 +10,7 @@ from cellrim.models.card import CARD_NAME, INT8_NAME, ONNX_NAME, ModelCard, sha2
 from cellrim.models.export import export_onnx
 from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.precision import AUTO, FLOAT32, INT8
-from cellrim.models.quantise import quantise
+from cellrim.models.twin.quantise import quantise
 from cellrim.models.unet import UNet, UNetShape
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from cellrim.models.graph import Graph, attributes
+from cellrim.models.twin.graph import Graph, attributes
 
 _TWICE = 2
 _DOUBLING = {

@@ -22,8 +22,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cellrim.io.atomic import atomic_path
 from cellrim.models.card import INT8_NAME, ONNX_NAME, sha256_of
-from cellrim.models.moves import move_whole_pixels
-from cellrim.models.strips import compute_ends_in_strips
+from cellrim.models.twin.moves import move_whole_pixels
+from cellrim.models.twin.strips import compute_ends_in_strips
 
 # Smaller tensors than this are copied into the twin: they cost nothing.
 _LEAST_SHARED_BYTES = 1024

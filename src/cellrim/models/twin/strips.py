@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper, numpy_helper
 
-from cellrim.models.graph import Graph, attributes
+from cellrim.models.twin.graph import Graph, attributes
 
 STRIPS = 8
 _ROWS = 2  # axis of the tensors BCYX
