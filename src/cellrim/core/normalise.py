@@ -100,7 +100,7 @@ def range_of(
             low.append(0.0)
             high.append(0.0)
             continue
-        a, b = np.percentile(values, percentiles)
+        a, b = percentiles_of(values, percentiles)
         if a == b:  # a few bright cells on a constant ground
             a, b = float(values.min()), float(values.max())
         elif b - a < LEAST_CONTRAST * deviation:
@@ -111,6 +111,33 @@ def range_of(
         high.append(float(b))
     low, high = (high, low) if inverted else (low, high)
     return IntensityRange(tuple(low), tuple(high))
+
+
+def percentiles_of(values: NDArray[Any], percentiles: Sequence[float]) -> NDArray[Any]:
+    """Return what ``numpy.percentile`` returns, for integers of 8 and 16 bits by counting.
+
+    Parameters
+    ----------
+    values
+        At least one, any axes and real dtype; not NaN.
+    percentiles
+        0..100.
+
+    Notes
+    -----
+    Sorting, even in part, takes ten times as long as counting.
+    """
+    if values.dtype not in (np.uint8, np.uint16):
+        by_sorting: NDArray[Any] = np.percentile(values, percentiles)
+        return by_sorting
+    up_to = np.cumsum(np.bincount(values.ravel()))
+    place = (values.size - 1) * (np.asarray(percentiles, np.float64) / 100)
+    before = np.floor(place)
+    after = np.minimum(before + 1, values.size - 1)
+    a, b = (np.searchsorted(up_to, at, side="right").astype(np.float64) for at in (before, after))
+    share = place - before
+    # As numpy does it, to the last bit.
+    return np.where(share < 0.5, a + (b - a) * share, b - (b - a) * (1 - share))
 
 
 def normalise(pixels: NDArray[Any], intensity: IntensityRange) -> NDArray[np.float32]:

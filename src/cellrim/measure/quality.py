@@ -230,10 +230,11 @@ def sample_quality(
     """
     if math.isnan(diameter):
         return Quality(certainty=certainty)
+    intensity = measure_range(thin.pixels)
     return Quality(
-        blur=edge_blur(image, diameter, intensity=measure_range(thin.pixels), cells=labels > 0),
+        blur=edge_blur(image, diameter, intensity=intensity, cells=labels > 0),
         saturated=saturated_share(thin, labels),
-        unevenness=background_unevenness(thin, labels),
+        unevenness=background_unevenness(thin, labels, intensity=intensity),
         cell_diameter=diameter,
         certainty=certainty,
     )
@@ -335,7 +336,9 @@ def saturated_share(image: Image, labels: Labels) -> float:
     return max(shares)
 
 
-def background_unevenness(image: Image, labels: Labels) -> float:
+def background_unevenness(
+    image: Image, labels: Labels, *, intensity: IntensityRange | None = None
+) -> float:
     """Difference of the background across the image over the image's contrast.
 
     Parameters
@@ -344,6 +347,8 @@ def background_unevenness(image: Image, labels: Labels) -> float:
         Raw intensities.
     labels
         int32, axes ``YX``: what is no background.
+    intensity
+        Range of the image's channels; measured where None.
 
     Returns
     -------
@@ -352,7 +357,9 @@ def background_unevenness(image: Image, labels: Labels) -> float:
         value over the range of the intensities. NaN where too little background is seen.
     """
     step = max(1, round(max(image.shape) / _MOST_SAMPLED))
-    grey = _grey(image.pixels[::step, ::step], measure_range(image.pixels))[:, :, 0]
+    if intensity is None:
+        intensity = measure_range(image.pixels)
+    grey = _grey(image.pixels[::step, ::step], intensity)[:, :, 0]
     places, values = _background_blocks(grey, labels[::step, ::step] == 0)
     if len(values) < _LEAST_BLOCKS:
         return math.nan

@@ -20,6 +20,7 @@ from cellrim.core.normalise import (
     NETWORK_CHANNELS,
     IntensityRange,
     normalise,
+    percentiles_of,
 )
 from cellrim.errors import InputError
 from cellrim.prediction.normalised import NormalisedImage
@@ -133,7 +134,7 @@ def _is_grey_on_bright(values: NDArray[Any]) -> bool:
         values = values[np.isfinite(values)]
     if not values.size:
         return False
-    dark, middle, bright = np.percentile(values, (100 - HIGH_PERCENTILE, 50, HIGH_PERCENTILE))
+    dark, middle, bright = percentiles_of(values, (100 - HIGH_PERCENTILE, 50, HIGH_PERCENTILE))
     return bool(bright - middle < middle - dark)
 
 

@@ -32,6 +32,8 @@ _TRIES = (
     (128, 15),
 )
 _MIDDLE = 127
+# How hard the encoder tries, 0 to 6: 2 takes less than half the time of more, for 5 % of the size.
+_WEBP_METHOD = 2
 _ON_DARK, _ON_LIGHT = (255, 214, 0), (0, 70, 220)
 
 Colours = NDArray[np.uint8]
@@ -168,6 +170,9 @@ def _webp(pixels: NDArray[np.uint8], quality: int | None = None) -> str:
 
     lossless = quality is None
     data = imagecodecs.webp_encode(
-        np.ascontiguousarray(pixels), level=60 if lossless else quality, lossless=lossless
+        np.ascontiguousarray(pixels),
+        level=60 if lossless else quality,
+        lossless=lossless,
+        method=_WEBP_METHOD,
     )
     return base64.b64encode(data).decode()
