@@ -33,8 +33,8 @@ OUTERMOST = ("/rim/", "/refine/", "/head/")
 # A few extreme activations would make the steps between the others coarse.
 _PERCENTILE = 99.999
 
-
 Rewrite = Callable[[Any, int], Any]
+"""Takes a quantised ONNX model and the network's stride, and returns the model."""
 
 
 def rewritten(model: Any, stride: int) -> Any:
