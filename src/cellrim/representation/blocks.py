@@ -5,6 +5,10 @@ to where they end, or to the pixel at which they leave the block. What is left t
 is small: where paths leave it, what lies along its edges, and sums over its pixels. Putting those
 together joins each path with its continuation next door, so that a cell is one cell whatever the
 blocks, on a corner of four and larger than any of them included.
+
+One thing can differ: where paths go round through more than two pixels and several blocks, which
+the flow of a trained network hardly ever makes, only the pixels at the seams count as their
+end. A cell whose paths end beside another pixel of such a ring stays a cell of its own.
 """
 
 from __future__ import annotations
@@ -137,7 +141,8 @@ def decode_block(
     image.ravel()[nodes] = pieces
     at = np.stack([y + origin[0], x + origin[1]], axis=1).astype(np.int64)
     sinks = np.unique(ends[stays])
-    near = sinks[_near_edge(y[sinks], x[sinks], core, 2 * options.sink_radius + 1)]
+    # As far as two ends can be apart, and one pixel: exits lie beyond the edge.
+    near = sinks[_near_edge(y[sinks], x[sinks], core, 2 * options.sink_radius + 2)]
     edge = np.flatnonzero(inside & _near_edge(y, x, core, 1))
     summary = BlockSummary(
         exits=at[doors],
