@@ -5,17 +5,14 @@ to where they end, or to the pixel at which they leave the block. What is left t
 is small: where paths leave it, what lies along its edges, and sums over its pixels. Putting those
 together joins each path with its continuation next door, so that a cell is one cell whatever the
 blocks, on a corner of four and larger than any of them included.
-
-One thing can differ: where paths go round through more than two pixels and several blocks, which
-the flow of a trained network hardly ever makes, only the pixels at the seams count as their
-end. A cell whose paths end beside another pixel of such a ring stays a cell of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +68,14 @@ class BlockSummary:
         return int(self.sums.shape[1])
 
 
+SUMMARY_KEYS = tuple(field.name for field in fields(BlockSummary))
+"""Names of what a summary holds, in its order."""
+
+Ways = NDArray[np.int64]
+"""int64, (w, 5): y and x of a pixel, y and x of the next on its path, and its piece. The pixels of
+a block that lie on a path through it, from its edge to beyond its edge."""
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """The instances of the whole image.
@@ -100,7 +105,7 @@ def decode_block(
     *,
     origin: tuple[int, int],
     options: DecodeOptions,
-) -> tuple[Labels, BlockSummary]:
+) -> tuple[Labels, BlockSummary, Ways]:
     """Follow the paths within one block.
 
     Parameters
@@ -121,6 +126,8 @@ def decode_block(
         int32, axes ``YX``, the size of the core; 0 is background.
     summary
         What :func:`join_blocks` needs.
+    ways
+        What it needs besides of blocks through which paths go round and round.
     """
     foreground = foreground_of(maps, options)
     nodes = np.flatnonzero(foreground)
@@ -140,10 +147,13 @@ def decode_block(
     image = np.zeros(foreground.shape, np.int32)
     image.ravel()[nodes] = pieces
     at = np.stack([y + origin[0], x + origin[1]], axis=1).astype(np.int64)
+    at_edge = inside & (_depth(y, x, core) == 0)
+    edge = np.flatnonzero(at_edge)
+    way = _ways(step, np.flatnonzero(at_edge & leaves), inside)
+    deepest = int(_depth(y[way], x[way], core).max(initial=0))
     sinks = np.unique(ends[stays])
-    # As far as two ends can be apart, and one pixel: exits lie beyond the edge.
-    near = sinks[_near_edge(y[sinks], x[sinks], core, 2 * options.sink_radius + 2)]
-    edge = np.flatnonzero(inside & _near_edge(y, x, core, 1))
+    # As far from what lies on a way through the block, or at its edge, as two ends can be apart.
+    near = sinks[_depth(y[sinks], x[sinks], core) <= deepest + 2 * options.sink_radius + 1]
     summary = BlockSummary(
         exits=at[doors],
         sinks=at[near],
@@ -152,16 +162,24 @@ def decode_block(
         edge_pieces=pieces[edge].astype(np.int64),
         sums=_sums(maps, nodes[inside], pieces[inside], at[inside], groups + len(doors)),
     )
-    return image[core], summary
+    return image[core], summary, np.hstack([at[way], at[step[way]], pieces[way, np.newaxis]])
 
 
-def join_blocks(blocks: Sequence[BlockSummary], *, width: int, options: DecodeOptions) -> Joined:
+def join_blocks(
+    blocks: Sequence[BlockSummary],
+    ways: Callable[[int], Ways],
+    *,
+    width: int,
+    options: DecodeOptions,
+) -> Joined:
     """Put the pieces of all blocks together.
 
     Parameters
     ----------
     blocks
         From :func:`decode_block`; they cover the image without overlap.
+    ways
+        Returns those of a block by its number. Asked for few: only where paths go round and round.
     width
         Width of the whole image.
     options
@@ -170,7 +188,19 @@ def join_blocks(blocks: Sequence[BlockSummary], *, width: int, options: DecodeOp
     counts = np.array([block.pieces for block in blocks], np.int64)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     exits, targets = _follow_exits(blocks, starts, width)
-    first, second = _near_sinks(blocks, starts, exits, targets, options.sink_radius)
+    rings, ring_owners = _rings(ways, starts, exits, targets, width)
+    lost = targets < 0  # paths that lead nowhere end beyond the edge
+    ends = np.concatenate(
+        [*(b.sinks for b in blocks), np.concatenate([b.exits for b in blocks])[lost], rings]
+    )
+    owners = np.concatenate(
+        [
+            *(b.sink_pieces + s - 1 for b, s in zip(blocks, starts[:-1], strict=True)),
+            exits[lost],
+            ring_owners,
+        ]
+    )
+    first, second = _near_ends(ends, owners, options.sink_radius)
     goes_on = targets >= 0
     owner = _components(
         int(starts[-1]),
@@ -200,13 +230,26 @@ def _within(values: NDArray[np.intp], part: slice) -> NDArray[np.bool_]:
     return result
 
 
-def _near_edge(
-    y: NDArray[np.intp], x: NDArray[np.intp], core: tuple[slice, slice], reach: int
-) -> NDArray[np.bool_]:
-    near: NDArray[np.bool_] = np.zeros(len(y), bool)
-    for values, part in ((y, core[0]), (x, core[1])):
-        near |= (values < part.start + reach) | (values >= part.stop - reach)
-    return near
+def _depth(y: NDArray[np.intp], x: NDArray[np.intp], core: tuple[slice, slice]) -> NDArray[np.intp]:
+    """Distance of pixels of a block from its edge: 0 along it, negative beyond."""
+    rows, columns = core
+    depth: NDArray[np.intp] = np.minimum.reduce(
+        [y - rows.start, rows.stop - 1 - y, x - columns.start, columns.stop - 1 - x]
+    )
+    return depth
+
+
+def _ways(
+    step: NDArray[np.int32], entries: NDArray[np.intp], inside: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """Nodes of a block on the paths from some of them to beyond its edge."""
+    on_way = np.zeros(len(step), bool)
+    front: NDArray[Any] = entries
+    while len(front):
+        on_way[front] = True
+        front = np.unique(step[front])
+        front = front[inside[front] & ~on_way[front]]
+    return np.flatnonzero(on_way)
 
 
 def _sums(
@@ -257,24 +300,42 @@ def _follow_exits(
     return exits, targets
 
 
-def _near_sinks(
-    blocks: Sequence[BlockSummary],
+def _rings(
+    ways: Callable[[int], Ways],
     starts: NDArray[np.int64],
     exits: NDArray[np.int64],
     targets: NDArray[np.int64],
-    radius: int,
+    width: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels of paths that come back to themselves through several blocks, and their pieces.
+
+    Paths end on each of them, as on those of a ring within a block.
+    """
+    turning = exits[_in_cycles(int(starts[-1]), exits, targets)]
+    rows = [np.zeros((0, 5), np.int64)]
+    for number in np.unique(np.searchsorted(starts, turning, side="right") - 1).tolist():
+        found = ways(number)
+        piece = found[:, 4] + starts[number] - 1
+        rows.append(np.column_stack([found[:, :4], piece])[np.isin(piece, turning)])
+    pixels = np.concatenate(rows)
+    pixels = pixels[np.argsort(_flat(pixels, width))]
+    here, there = _flat(pixels, width), _flat(pixels[:, 2:], width)
+    place = np.searchsorted(here, there)
+    known = place < len(here)
+    known[known] = here[place[known]] == there[known]
+    # One more place, which leads to itself, stands for everything that is on no such way.
+    step = np.append(np.where(known, place, len(here)), len(here))
+    for _ in range(_DOUBLINGS):
+        step = step[step]
+    ring = np.unique(step)
+    ring = ring[ring < len(here)]
+    return pixels[ring, :2], pixels[ring, 4]
+
+
+def _near_ends(
+    at: NDArray[np.int64], owner: NDArray[np.int64], radius: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of pieces whose paths end so close together that they are one cell."""
-    doors = np.concatenate([b.exits for b in blocks])
-    # Paths that go round and round across a seam end there, and so do those that lead nowhere.
-    ends = _in_cycles(int(starts[-1]), exits, targets) | (targets < 0)
-    at = np.concatenate([*(b.sinks for b in blocks), doors[ends]])
-    owner = np.concatenate(
-        [
-            *(b.sink_pieces + s - 1 for b, s in zip(blocks, starts[:-1], strict=True)),
-            exits[ends],
-        ]
-    )
     if len(at) == 0:
         return owner, owner
     from scipy.spatial import cKDTree  # takes a while to import

@@ -12,15 +12,6 @@ from cellrim.models.twin.moves import move_whole_pixels
 from cellrim.models.twin.quantise import quantise
 from cellrim.models.unet import UNet, UNetShape
 
-ort = pytest.importorskip("onnxruntime")
-
-
-def run(model, image, **sources):
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": image, **sources})[0]
-
 
 def kinds(model):
     return {node.op_type for node in model.graph.node}
@@ -49,18 +40,19 @@ def around(*nodes, scale_after=0.02, constants=()):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def resize(**changes):
+def resize(scale_after=0.02, times=2, **changes):
     how = {
         "mode": "nearest",
         "nearest_mode": "floor",
         "coordinate_transformation_mode": "asymmetric",
     }
     node = helper.make_node("Resize", ["before", "", "scales"], ["after"], "up", **(how | changes))
-    return around(node, constants=[numpy_helper.from_array(np.float32([1, 1, 2, 2]), "scales")])
+    scales = numpy_helper.from_array(np.float32([1, 1, times, times]), "scales")
+    return around(node, scale_after=scale_after, constants=[scales])
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 3, 4), (2, 3, 7, 1), (1, 1, 1, 1)])
-def test_doubling_moves_pixels_and_nothing_else(shape):
+def test_doubling_moves_pixels_and_nothing_else(run, shape):
     image = np.random.default_rng(0).random(shape, np.float32) * 5
     before = resize()
     expected = run(before.SerializeToString(), image)
@@ -76,11 +68,8 @@ def test_doubling_moves_pixels_and_nothing_else(shape):
 def test_other_upsampling_stays_as_it_is():
     linear = resize(mode="linear", coordinate_transformation_mode="half_pixel")
     rounded = resize(nearest_mode="ceil")
-    finer = resize()
-    finer.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.float32(0.01), "t"))
-    threefold = resize()
-    scales = numpy_helper.from_array(np.float32([1, 1, 3, 3]), "scales")
-    threefold.graph.initializer[3].CopyFrom(scales)
+    finer = resize(scale_after=0.01)
+    threefold = resize(times=3)
     # Without a convolution there are no channels to reorder.
     shuffle = helper.make_node("DepthToSpace", ["before"], ["after"], blocksize=2, mode="CRD")
     for model in (linear, rounded, finer, threefold, around(shuffle)):
@@ -89,7 +78,7 @@ def test_other_upsampling_stays_as_it_is():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 32, 32), (2, 3, 64, 96), (1, 3, 160, 32)])
-def test_the_twin_computes_the_same_without_its_slow_steps(tmp_path, shape):
+def test_the_twin_computes_the_same_without_its_slow_steps(run, tmp_path, shape):
     torch.manual_seed(2)
     model = UNet(UNetShape((32, 40, 48), 16))
     model(torch.randn(4, 3, 64, 64))  # batch statistics that are not the initial ones

@@ -12,15 +12,6 @@ from cellrim.models.twin.quantise import quantise
 from cellrim.models.twin.strips import STRIPS, compute_ends_in_strips
 from cellrim.models.unet import UNet, UNetShape
 
-ort = pytest.importorskip("onnxruntime")
-
-
-def run(path, image):
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": image})[0]
-
 
 def in_strips(made, stride):
     return compute_ends_in_strips(made, stride=stride)
@@ -51,7 +42,7 @@ def strips_of(path):
 
 # The least height, one that strips do not divide, several images at once.
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 3, 72, 16), (3, 3, 40, 24)])
-def test_strips_give_the_same_numbers(exported, shape):
+def test_strips_give_the_same_numbers(run, exported, shape):
     model, folder = exported
     whole = twin_of(model, folder, "whole", lambda made, _: made)
     cut = twin_of(model, folder, "cut", in_strips)
@@ -60,7 +51,7 @@ def test_strips_give_the_same_numbers(exported, shape):
     image = np.random.default_rng(1).random(shape, np.float32)
     image[:, :, 0] = 1  # what lies at the frame would show a wrong margin
     image[:, :, -1] = 1
-    np.testing.assert_array_equal(run(cut, image), run(whole, image))
+    np.testing.assert_array_equal(run(str(cut), image), run(str(whole), image))
 
 
 def graph_of(*nodes):

@@ -7,15 +7,14 @@ import numpy as np
 from cellrim.prediction.certainty import joined_certainty
 from cellrim.prediction.large.plan import LargePlan
 from cellrim.prediction.large.store import Store, block_name
-from cellrim.representation.blocks import BlockSummary, Joined, join_blocks
+from cellrim.representation.blocks import SUMMARY_KEYS, BlockSummary, Joined, Ways, join_blocks
 from cellrim.representation.flow import DecodeOptions
 
 JOINED = "cells"
 """Name of what is known of all cells: where each block's table starts, the tables, the sums."""
 
-SUMMARY_KEYS = ("exits", "sinks", "sink_pieces", "edges", "edge_pieces", "sums")
-"""Fields of :class:`~cellrim.representation.blocks.BlockSummary`, as blocks keep them."""
-
+WAYS = "ways"
+"""Field of a block: the paths through it, needed where they go round and round."""
 CERTAINTY = "certainty"
 """Field of a block: how sure the network is of it."""
 DEVICE = "device"
@@ -50,7 +49,11 @@ def join(store: Store, plan: LargePlan, count: int, options: DecodeOptions) -> J
     blocks = [BlockSummary(*store.read(block_name(n), *SUMMARY_KEYS)) for n in range(count)]
     if not blocks:
         return Joined((), np.zeros((5, 0)))
-    joined = join_blocks(blocks, width=plan.network_shape[1], options=options)
+
+    def ways(number: int) -> Ways:
+        return store.read(block_name(number), WAYS)[0]
+
+    joined = join_blocks(blocks, ways, width=plan.network_shape[1], options=options)
     starts = np.concatenate([[0], np.cumsum([len(t) for t in joined.tables])]).astype(np.int64)
     store.write(JOINED, starts=starts, tables=np.concatenate(joined.tables), sums=joined.sums)
     return Joined((), joined.sums)

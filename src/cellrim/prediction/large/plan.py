@@ -26,7 +26,7 @@ from cellrim.representation.flow import DecodeOptions
 # What grey that was stored as RGB is called when it is read whole.
 _GREY = ("grey",)
 # Counts up whenever the unfinished pieces hold other things than before.
-_PIECES = 2
+_PIECES = 3
 
 
 class LargePlan(BaseModel):

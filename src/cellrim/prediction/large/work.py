@@ -20,13 +20,13 @@ from cellrim.errors import OutputError
 from cellrim.io.regions import open_regions
 from cellrim.prediction.certainty import certainty_sums
 from cellrim.prediction.large import squares as grid
-from cellrim.prediction.large.joining import CERTAINTY, DEVICE, JOINED, SUMMARY_KEYS
+from cellrim.prediction.large.joining import CERTAINTY, DEVICE, JOINED, WAYS
 from cellrim.prediction.large.squares import At
 from cellrim.prediction.large.store import Store, block_name, square_name
 from cellrim.prediction.normalised import NormalisedImage
 from cellrim.prediction.rescale import Taps, labels_at, taps
 from cellrim.prediction.segmenter import Segmenter
-from cellrim.representation.blocks import decode_block
+from cellrim.representation.blocks import SUMMARY_KEYS, decode_block
 from cellrim.representation.flow import DecodeOptions
 
 # Blocks that are kept while the squares around them are made.
@@ -93,7 +93,7 @@ class Engine:
             for part, wide in zip(tile.core, around, strict=True)
         )
         maps = maps[:, y, x]
-        pieces, summary = decode_block(
+        pieces, summary, ways = decode_block(
             maps,
             (core[0], core[1]),
             origin=(around[0].start, around[1].start),
@@ -105,6 +105,7 @@ class Engine:
             arrays["probability"] = np.rint(probability * _PROBABILITY_STEPS).astype(np.uint16)
         arrays[CERTAINTY] = np.array(certainty_sums(maps[:, core[0], core[1]]))
         arrays[DEVICE] = np.array(self.segmenter.device)
+        arrays[WAYS] = ways
         self.store.write(block_name(number), pieces=pieces, **arrays)
 
     def square(self, at: At) -> None:
