@@ -111,7 +111,7 @@ def plan(figures: dict[str, object]) -> str:
     for name, (hours, memory, image, results, meanwhile) in jobs.items():
         each = " | ".join(f"{hours / n:.1f} h" for n in CORES)
         sizes = " | ".join(f"{size / 1e9:.1f}" for size in (image, results, meanwhile))
-        lines.append(f"| {name} | {hours:.0f} | {each} | {memory:.0f} | {sizes} |")
+        lines.append(f"| {name} | {hours:.{0 if hours >= 10 else 1}f} | {each} | {memory:.0f} | {sizes} |")
     return "\n".join(lines)
 
 
