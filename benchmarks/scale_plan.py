@@ -111,7 +111,8 @@ def plan(figures: dict[str, object]) -> str:
     for name, (hours, memory, image, results, meanwhile) in jobs.items():
         each = " | ".join(f"{hours / n:.1f} h" for n in CORES)
         sizes = " | ".join(f"{size / 1e9:.1f}" for size in (image, results, meanwhile))
-        lines.append(f"| {name} | {hours:.{0 if hours >= 10 else 1}f} | {each} | {memory:.0f} | {sizes} |")
+        total = f"{hours:.0f}" if hours >= 10 else f"{hours:.1f}"
+        lines.append(f"| {name} | {total} | {each} | {memory:.0f} | {sizes} |")
     return "\n".join(lines)
 
 
