@@ -1,12 +1,14 @@
 """Accuracy of a model on the validation images of the default recipe, with 95 % intervals.
 
 Usage: CELLRIM_DATA=path/to/data python benchmarks/accuracy.py [MODEL] [--diameter]
-           [--inside] [--precision float32]
+           [--inside] [--precision float32] [--train N]
 
 Prints two tables: the sets of recipes/general.toml (held-back images only), and deepcell, on which
 nothing was ever trained. With --diameter the true median diameter is given instead of estimated.
 With --inside cells that touch the frame are left out, found and true: annotators outline some of
-them and leave out others. Needs the ``train`` extra for the recipe's split.
+them and leave out others. With --train the images are N of each set that the model was trained on:
+what it has not learnt there it is too small, or was trained too little, to learn. Needs the
+``train`` extra for the recipe's split.
 """
 
 from __future__ import annotations
@@ -36,10 +38,25 @@ def main() -> None:
     parser.add_argument("--diameter", action="store_true", help="give the true median diameter")
     parser.add_argument("--inside", action="store_true", help="leave out what touches the frame")
     parser.add_argument("--precision", default="auto", help="auto, float32 or int8")
+    parser.add_argument("--train", type=int, metavar="N", help="N training images of each set")
     options = parser.parse_args()
     model = load_model(options.model, precision=options.precision)
-    for samples in (recipe_samples("validation"), unseen_samples()):
+    for samples in [learnt_samples(options.train)] if options.train else held_back_samples():
         report(model, samples, told=options.diameter, inside=options.inside)
+
+
+def held_back_samples() -> list[list[Sample]]:
+    return [recipe_samples("validation"), unseen_samples()]
+
+
+def learnt_samples(per_set: int) -> list[Sample]:
+    """Draw some of each set's training images, the same ones each time."""
+    drawn = np.random.default_rng(0)
+    return [
+        members[i]
+        for members in by_set(recipe_samples("train")).values()
+        for i in sorted(drawn.permutation(len(members))[:per_set])
+    ]
 
 
 def report(model: Segmenter, samples: list[Sample], *, told: bool, inside: bool) -> None:

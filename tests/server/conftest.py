@@ -1,6 +1,7 @@
 """A server in the test's own process, with a network that needs milliseconds."""
 
 import time
+from operator import itemgetter
 
 import imagecodecs
 import pytest
@@ -63,15 +64,15 @@ def png(field):
 
 @pytest.fixture
 def wait_for():
-    """Wait until a job is finished."""
+    """Wait until a job is finished, or what it shows is otherwise what is waited for."""
 
-    def wait(client, job, *, seconds=60):
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+    def wait(client, job, *, seconds=60, until=itemgetter("finished")):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             shown = client.get(f"/v1/jobs/{job}").json()
-            if shown["finished"]:
+            if until(shown):
                 return shown
             time.sleep(0.05)
-        raise AssertionError(f"The job is not finished after {seconds} s: {shown}")
+        raise AssertionError(f"The job is not there after {seconds} s: {shown}")
 
     return wait

@@ -220,18 +220,20 @@ def test_a_job_waits_while_the_disk_is_full(serve, png, monkeypatch, wait_for):
     monkeypatch.setattr(runner_module, "_RETRY_SECONDS", 0.05)
     full = threading.Event()
     full.set()
+    refused = []
     good = FORMS["cells-csv"]
 
     def write(result, path, name):
         if full.is_set():
+            refused.append(name)
             raise OSError(errno.ENOSPC, "No space left on device")
         good.write(result, path, name)
 
     monkeypatch.setitem(FORMS, "cells-csv", type(good)(good.media_type, good.ending, "", write))
     client = serve()
     job = hand_in(client, [("a", png), ("b", png)], "?formats=cells-csv").json()["id"]
-    time.sleep(1)
-    assert client.get(f"/v1/jobs/{job}").json()["progress"]["waiting"] == 2
+    wait_for(client, job, until=lambda _: len(refused) >= 4)
+    wait_for(client, job, until=lambda shown: shown["progress"]["waiting"] == 2)
     full.clear()
     assert wait_for(client, job)["progress"]["ok"] == 2
 
