@@ -47,6 +47,18 @@ def test_at_scale_one_the_truth_comes_back(segmenter, discs):
     assert result.diameter == CANONICAL
 
 
+@pytest.mark.parametrize(
+    ("estimate", "used"), [(1.05, 1.0), (0.95, 1.0), (1.07, 1.07), (0.93, 0.93)]
+)
+def test_pixels_are_left_as_they_are_where_the_scale_is_about_one(
+    segmenter, discs, monkeypatch, estimate, used
+):
+    monkeypatch.setattr("cellrim.prediction.segmenter.estimate_scale", lambda *_, **__: estimate)
+    prediction = segmenter.predict(image_from_array(discs((200, 300), 8)))
+    assert prediction.diameter == pytest.approx(CANONICAL / used)
+    assert prediction.maps.shape[1:] == (round(200 * used), round(300 * used))
+
+
 @pytest.mark.parametrize("radius", [3, 5, 8, 15, 40, 100])
 def test_the_scale_is_found_and_labels_have_the_size_of_the_input(segmenter, discs, radius):
     pixels = discs((min(900, 40 * radius), min(1100, 50 * radius)), radius)

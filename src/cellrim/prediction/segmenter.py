@@ -42,6 +42,9 @@ network's scale look like cells."""
 MOST_ENLARGED_PIXELS = 32_000_000
 """An estimated scale never blows an image up to more pixels than this (maps: 16 bytes each)."""
 
+UNTOUCHED_OCTAVES = 1 / 12
+"""An estimated scale that is nearer to 1 than this (6 %) is 1."""
+
 _NOTHING = -20.0  # foreground logit of an image that holds nothing
 
 
@@ -208,12 +211,17 @@ class Segmenter:
         return self.estimate_scale(ArrayView(normalised))
 
     def estimate_scale(self, image: Viewable) -> float:
-        """Estimate by which factor a normalised image is brought to the network's scale."""
+        """Estimate by which factor a normalised image is brought to the network's scale.
+
+        Exactly 1 where it is about 1: the estimate is not that exact, and the pixels stay sharp.
+        """
         most = max(1.0, float(np.sqrt(MOST_ENLARGED_PIXELS / (image.shape[0] * image.shape[1]))))
         diameter = self.card.canonical_diameter
         options = self.card.look or self.card.decode
         canonical = estimate_scale(image, self._run, canonical_diameter=diameter, options=options)
         enlarged = canonical * self.card.network_diameter / diameter
+        if abs(np.log2(enlarged)) < UNTOUCHED_OCTAVES:
+            enlarged = 1.0
         return min(enlarged, most, LARGEST_SCALE)
 
     def diameter_at(self, scale: float) -> float:
