@@ -8,7 +8,8 @@ both with one thread; and for a 1024 x 1024 file, with the threads that each tak
 seconds from the start of the process until the label file is there, and until the process has
 ended (cellrim then has measured the cells and written its report).
 
-- ``cellrim``: the command line, labels only, everything estimated.
+- ``cellrim``: the command line, labels and report, everything estimated.
+- ``cellrim labels alone``: the same without a report, as the others write none.
 - ``stardist``: the true network and decoding of StarDist 0.9.2 in its default configuration with
   random weights. Random maps decode to nothing true, so its decoding gets the maps of the truth
   (StarDist's own ``edt_prob`` and ``star_dist``, made beforehand and not counted).
@@ -55,7 +56,7 @@ def main() -> None:
         RUNNERS[options.run](*options.files)
         print(_excluded[0])
         return
-    names = [n for n in options.only.split(",") if n] or ["cellrim", *RUNNERS]
+    names = [n for n in options.only.split(",") if n] or [*COMMANDS, *RUNNERS]
     names = [n for n in names if present(n)]
     with tempfile.TemporaryDirectory() as scratch:
         compare(names, Path(scratch), options)
@@ -170,14 +171,14 @@ def start(name: str, image: Path, settings: dict[str, str]) -> Run:
             raise SystemExit(f"{name} failed:\n{errors.read()[-2000:]}")
         *lines, figures = out.read().splitlines()
     cpu, memory = map(float, figures.split())
-    return Run(cpu - (0.0 if name == "cellrim" else float(lines[-1])), memory, first, end)
+    return Run(cpu - (0.0 if name in COMMANDS else float(lines[-1])), memory, first, end)
 
 
 def command_of(name: str, image: Path, output: Path) -> list[str]:
-    if name != "cellrim":
+    if name not in COMMANDS:
         return [sys.executable, __file__, "--run", name, str(image), str(output)]
     command = [sys.executable, "-m", "cellrim", "segment", str(image)]
-    return [*command, "-o", str(output.parent), "--save", "labels"]
+    return [*command, "-o", str(output.parent), *COMMANDS[name]]
 
 
 # ------------------------------------------------------------------ the peers, one process each
@@ -243,6 +244,10 @@ def write(path: Path, labels: NDArray[np.integer]) -> None:
     partial.rename(path)
 
 
+COMMANDS = {
+    "cellrim": ("--save", "labels"),
+    "cellrim labels alone": ("--save", "labels", "--no-report"),
+}
 GRIDS = {"stardist": 1, "stardist grid 2": 2}
 NAMES = {grid: name for name, grid in GRIDS.items()}
 RUNNERS: dict[str, Callable[[Path, Path], None]] = {

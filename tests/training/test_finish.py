@@ -50,6 +50,26 @@ def test_what_the_surest_cell_must_have_costs_no_score(trained, copied, recipe, 
     assert card.decode.min_surest == pytest.approx(expected)
 
 
+def test_of_several_twins_the_one_that_scores_highest_is_kept(copied, recipe, monkeypatch):
+    places, folder = copied
+    made = []
+
+    def score(segmenter, *_):
+        made.append((folder / INT8_NAME).read_bytes())
+        return {1: 0.7, 2: 0.9, 3: 0.8}[len(made)]
+
+    monkeypatch.setattr(finish, "_score", score)
+    decoding = recipe.decode.model_copy(update={"int8_patches": 2, "int8_draws": 3})
+    drawn = recipe.model_copy(update={"decode": decoding})
+    lines = []
+    index = read_index(places.packed_folder)
+    card = add_int8_twin(folder, drawn, places, index, score=0.9, say=lines.append)
+    assert len(lines) == len(set(made)) == 3  # each has ranges of its own
+    assert (folder / INT8_NAME).read_bytes() == made[1]
+    assert card.int8_sha256 == sha256_of(made[1])
+    assert load_model(folder, precision=INT8).backend.precision == INT8
+
+
 def test_a_twin_that_loses_accuracy_is_not_kept(copied, recipe, monkeypatch):
     places, folder = copied
     monkeypatch.setattr(finish, "LARGEST_INT8_LOSS", -1.0)  # everything loses more than that

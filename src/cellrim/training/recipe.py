@@ -139,6 +139,8 @@ class DecodePart(_Part):
     none; not used where it would cost score."""
     int8_patches: PositiveInt = 32
     """Training patches on which the ranges of the twin in int8 are measured; 50 MB each."""
+    int8_draws: PositiveInt = 1
+    """Twins made, each with the ranges of other patches; the one that scores highest is kept."""
 
 
 class CardPart(_Part):
