@@ -26,7 +26,7 @@ from cellrim.core.labels import Labels, median_diameter, relabel
 from cellrim.evaluation import count_image
 from cellrim.prediction import Segmenter, load_model
 
-LEAST = (0.0, 0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.92, 0.95)
+LEAST = (0.0, 0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.92, 0.93, 0.94, 0.95)
 DIAMETERS = (3, 4, 6, 8)
 PER_SET = 20
 # From this confidence on, an image is not looked at again.
