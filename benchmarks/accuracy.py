@@ -41,12 +41,12 @@ def main() -> None:
     parser.add_argument("--train", type=int, metavar="N", help="N training images of each set")
     options = parser.parse_args()
     model = load_model(options.model, precision=options.precision)
-    for samples in [learnt_samples(options.train)] if options.train else held_back_samples():
+    if options.train:
+        looked_at = [learnt_samples(options.train)]
+    else:
+        looked_at = [recipe_samples("validation"), unseen_samples()]
+    for samples in looked_at:
         report(model, samples, told=options.diameter, inside=options.inside)
-
-
-def held_back_samples() -> list[list[Sample]]:
-    return [recipe_samples("validation"), unseen_samples()]
 
 
 def learnt_samples(per_set: int) -> list[Sample]:

@@ -19,16 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from shared import Table, by_set, recipe_samples, truth_of
 
-from cellrim.core.image import Image
-from cellrim.core.labels import Labels
 from cellrim.datasets.base import Sample
 from cellrim.evaluation import Counts, scores
 from cellrim.models.precision import FLOAT32, INT8
 from cellrim.prediction import Segmenter, load_model
+from cellrim.prediction.accurate import ORIENTATIONS
 from cellrim.training.validate import score_image
-
-# Quarter turns, and whether the image is flipped before.
-ORIENTATIONS = tuple((turns, flipped) for flipped in (False, True) for turns in range(4))
 
 
 def main() -> None:
@@ -56,22 +52,12 @@ def maps_of(model: Segmenter, samples: list[Sample]) -> NDArray[np.float64]:
     for sample in samples:
         image, truth = sample.read_image(), truth_of(sample)
         for number, orientation in enumerate(ORIENTATIONS):
-            found = model.segment(turned(image, *orientation)).labels
-            masks, boxes = score_image(turned_back(found, *orientation), truth)
+            turned = replace(image, pixels=orientation.turn(image.pixels))
+            found = model.segment(turned).labels[np.newaxis]
+            labels = np.ascontiguousarray(orientation.place_back(found)[0])
+            masks, boxes = score_image(labels, truth)
             totals[number] += boxes or masks
     return np.array([scores(total).map for total in totals])
-
-
-def turned(image: Image, turns: int, flipped: bool) -> Image:
-    """Flip an image and turn it by quarters."""
-    pixels = image.pixels[:, ::-1] if flipped else image.pixels
-    return replace(image, pixels=np.ascontiguousarray(np.rot90(pixels, turns)))
-
-
-def turned_back(labels: Labels, turns: int, flipped: bool) -> Labels:
-    """Turn the labels of a :func:`turned` image back."""
-    labels = np.rot90(labels, -turns)
-    return np.ascontiguousarray(labels[:, ::-1] if flipped else labels)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +60,17 @@ class Orientation:
 
     def turn_back(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn maps ``CYX`` of a turned image back, the flow vectors too; a new array."""
-        maps = maps[:, *self._flips].copy()
+        maps = self.place_back(maps).copy()
         if self.flip_y:
             maps[1] *= -1
         if self.flip_x:
             maps[2] *= -1
-        return maps[[0, 2, 1, 3]].swapaxes(1, 2) if self.exchanged else maps
+        return maps[[0, 2, 1, 3]] if self.exchanged else maps
+
+    def place_back(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """Put the pixels of planes ``CYX`` of a turned image back where they were; a view."""
+        planes = planes[:, *self._flips]
+        return planes.swapaxes(1, 2) if self.exchanged else planes
 
     @property
     def _flips(self) -> tuple[slice, slice]:

@@ -271,24 +271,24 @@ def add_int8_twin(
     card = read_card(folder / CARD_NAME)
     if score is None:
         score = _score(_exported(folder, card, FLOAT32), places, index)
-    twins: dict[float, bytes] = {}
+    reached, best = -np.inf, b""
     for draw in range(recipe.decode.int8_draws):
         first = draw * recipe.decode.int8_patches
         patches = (source[first + i].image[np.newaxis] for i in range(recipe.decode.int8_patches))
         digest = quantise(folder, patches, stride=card.stride)
         twin = card.model_copy(update={"int8_sha256": digest})
-        reached = _score(_exported(folder, twin, INT8), places, index)
-        say(f"score in float32 {score:.4f}, in int8 {reached:.4f} (ranges of patches {first} on)")
-        twins.setdefault(reached, (folder / INT8_NAME).read_bytes())
-    reached = max(twins)
+        rounded = _score(_exported(folder, twin, INT8), places, index)
+        say(f"score in float32 {score:.4f}, in int8 {rounded:.4f} (ranges of patches {first} on)")
+        if rounded > reached:
+            reached, best = rounded, (folder / INT8_NAME).read_bytes()
     if score - reached > LARGEST_INT8_LOSS:
         say(f"no {INT8_NAME}: it would lose more than {LARGEST_INT8_LOSS}")
         (folder / INT8_NAME).unlink()
         card = card.model_copy(update={"int8_sha256": None})
     else:
         with atomic_path(folder / INT8_NAME) as partial:
-            partial.write_bytes(twins[reached])
-        card = card.model_copy(update={"int8_sha256": sha256_of(twins[reached])})
+            partial.write_bytes(best)
+        card = card.model_copy(update={"int8_sha256": sha256_of(best)})
     write_card(folder / CARD_NAME, card)
     return card
 
