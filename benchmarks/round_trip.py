@@ -17,7 +17,8 @@ from shared import Table, data_folder, truth_of
 from cellrim.datasets import open_dataset
 from cellrim.errors import DatasetError
 from cellrim.evaluation import Counts, count_image, scores
-from cellrim.representation.flow import decode, encode
+from cellrim.representation.encode import encode
+from cellrim.representation.flow import decode
 
 CANONICAL = 24.0
 

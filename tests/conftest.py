@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from cellrim.io.rle import encode_sartorius
 from cellrim.models.card import ModelCard, sha256_of, write_card
-from cellrim.representation.flow import encode
+from cellrim.representation.encode import encode
 
 
 def make_card(**changes):

@@ -19,7 +19,7 @@ from torch.nn import functional
 from cellrim.core.labels import Labels
 from cellrim.core.resize import resize
 from cellrim.prediction.rescale import labels_at_size
-from cellrim.representation.flow import encode, pieces_of, rim_of
+from cellrim.representation.encode import encode, pieces_of, rim_of
 
 SURE = 10.0
 """Logit of a network that is certain."""

@@ -17,7 +17,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from cellrim.core.labels import Labels, relabel
-from cellrim.representation.flow import encode, path_ends
+from cellrim.representation.encode import encode
+from cellrim.representation.flow import path_ends
 
 
 class Combined(Representation):

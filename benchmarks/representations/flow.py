@@ -10,7 +10,8 @@ from representations.base import LEAST_AREA, Maps, Options, Representation, mean
 from torch import Tensor
 
 from cellrim.core.labels import Labels
-from cellrim.representation.flow import DecodeOptions, decode, encode
+from cellrim.representation.encode import encode
+from cellrim.representation.flow import DecodeOptions, decode
 
 WEIGHT = 4.0
 """The product's weight of the flow."""

@@ -20,7 +20,7 @@ from trial import widen
 from cellrim.core.labels import Labels, median_diameter
 from cellrim.io.atomic import atomic_path
 from cellrim.models.unet import UNet
-from cellrim.representation.flow import encode
+from cellrim.representation.encode import encode
 from cellrim.training.loop import Limits, Trainer
 from cellrim.training.losses import Losses
 from cellrim.training.patches import PatchSource, nearest

@@ -1,7 +1,9 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 import cellrim
@@ -56,6 +58,21 @@ def test_help_is_light():
         f"print([m for m in {HEAVY} if m in sys.modules])"
     )
     assert _python(code).splitlines()[-1] == "[]"
+
+
+def test_a_run_with_one_channel_does_without_scipy(tmp_path):
+    """It takes a third of a second to import, longer than cells of a small image to find."""
+    y, x = np.indices((224, 224)) % 32 - 16
+    tifffile.imwrite(tmp_path / "cells.tif", np.uint8(200 / (1 + np.exp(np.hypot(y, x) - 11))))
+    arguments = ["cellrim", "segment", str(tmp_path / "cells.tif"), "-o", str(tmp_path / "out")]
+    code = (
+        f"import sys; sys.argv = {[*arguments, '--save', 'labels', '--no-report']}\n"
+        "from cellrim.cli.main import run\n"
+        "try: run()\nexcept SystemExit: pass\n"
+        "print([m for m in ('scipy', 'skimage.measure') if m in sys.modules])"
+    )
+    assert _python(code).splitlines()[-1] == "[]"
+    assert tifffile.imread(tmp_path / "out/cells_labels.tif").max() == 49
 
 
 def test_public_names():

@@ -11,6 +11,7 @@ from cellrim.measure.quality import (
     background_unevenness,
     edge_blur,
     flags,
+    gradient_magnitude,
     measure_quality,
     saturated_share,
     sentences,
@@ -155,3 +156,11 @@ def test_a_stack_is_as_good_as_its_typical_plane():
     planes = [Quality(blur=0.5), Quality(blur=0.02, saturated=0.3), Quality(blur=0.04)]
     assert typical(planes) == Quality(blur=0.04, saturated=0.3)
     assert flags(typical([])) == ()
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.5])
+@pytest.mark.parametrize("shape", [(40, 57), (3, 9), (1, 1)])
+def test_the_gradient_is_that_of_scipy(shape, sigma):
+    plane = np.random.default_rng(0).random(shape).astype(np.float32)
+    expected = ndimage.gaussian_gradient_magnitude(plane, sigma)
+    np.testing.assert_allclose(gradient_magnitude(plane, sigma), expected, atol=1e-6)

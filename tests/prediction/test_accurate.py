@@ -7,7 +7,7 @@ from cellrim.core.image import image_from_array
 from cellrim.models.registry import embedded_models
 from cellrim.prediction import Segmenter, load_model
 from cellrim.prediction.accurate import ORIENTATIONS, AccurateSegmenter, averaged_maps
-from cellrim.representation.flow import encode
+from cellrim.representation.encode import encode
 
 
 class LopsidedBackend:

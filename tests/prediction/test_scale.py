@@ -13,7 +13,8 @@ from cellrim.prediction.scale import (
     view,
     weighted_median,
 )
-from cellrim.representation.flow import DecodeOptions, encode
+from cellrim.representation.encode import encode
+from cellrim.representation.flow import DecodeOptions
 
 
 class Network:

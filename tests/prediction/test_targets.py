@@ -11,7 +11,7 @@ from cellrim.errors import InputError
 from cellrim.io.labels import read_labels
 from cellrim.prediction import PairedResult, Segmenter, segment_target
 from cellrim.prediction.targets import assign_nuclei
-from cellrim.representation.flow import encode
+from cellrim.representation.encode import encode
 
 CANONICAL = 16.0
 

@@ -6,7 +6,8 @@ from scipy import ndimage, special
 
 from cellrim.core.tiles import plan_tiles
 from cellrim.representation.blocks import decode_block, join_blocks
-from cellrim.representation.flow import DecodeOptions, decode, decode_with_confidence, encode
+from cellrim.representation.encode import encode
+from cellrim.representation.flow import DecodeOptions, decode, decode_with_confidence
 
 
 def by_blocks(maps, size, options):

@@ -15,8 +15,10 @@ from skimage.draw import disk, ellipse
 
 from cellrim.evaluation import count_image, scores
 from cellrim.io.labels import read_labels
+from cellrim.representation import encode as encoding
 from cellrim.representation import flow
-from cellrim.representation.flow import DecodeOptions, decode, decode_with_confidence, encode
+from cellrim.representation.encode import encode
+from cellrim.representation.flow import DecodeOptions, decode, decode_with_confidence
 
 KEEP_ALL = DecodeOptions(min_area=1)
 
@@ -155,8 +157,9 @@ def test_distance_agrees_with_shortest_paths():
     row, column, weight = (np.concatenate(parts) for parts in zip(*edges, strict=True))
     graph = coo_array((weight, (row, column)), shape=(len(nodes),) * 2).tocsr()
     pieces = labels
-    centre = flow._centres(pieces, nodes)
-    mine = flow._geodesic_distance(flow._same_piece_neighbours(pieces, nodes), centre)[:-1]
+    centre = encoding._centres(pieces, nodes)
+    neighbours = encoding._same_piece_neighbours(pieces, nodes)
+    mine = encoding._geodesic_distance(neighbours, centre)[:-1]
     reference = dijkstra(graph, indices=int(centre[0]))
     far = reference > 5
     assert np.abs(mine[far] / reference[far] - 1).max() < 0.04

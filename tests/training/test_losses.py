@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cellrim.representation.flow import encode
+from cellrim.representation.encode import encode
 from cellrim.training.losses import map_loss, overlap_counts
 from cellrim.training.recipe import TrainingPart
 from cellrim.training.store import CELL, IGNORE

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cellrim.datasets.base import Truth
-from cellrim.representation.flow import encode
+from cellrim.representation.encode import encode
 from cellrim.training import patches
 from cellrim.training.patches import (
     PatchSource,

@@ -10,7 +10,7 @@ from cellrim.core.image import image_from_array
 from cellrim.errors import ModelError, RecipeError
 from cellrim.prediction import Segmenter, load_model
 from cellrim.prediction.segmenter import Prediction
-from cellrim.representation.flow import encode
+from cellrim.representation.encode import encode
 from cellrim.training.prepare import find_samples, prepare
 from cellrim.training.recipe import Recipe
 from cellrim.training.self_labels import sure_truth, unannotated_samples

@@ -1,14 +1,14 @@
 """Resizing without aliasing, at a cost linear in pixels.
 
-Each axis is one sparse matrix of triangle weights whose width follows the reduction (Pillow's
-"bilinear" filter does the same for 8 bits). Pixel centres are at half pixels: the centre of
-output pixel i lies at ``(i + 0.5) * size_in / size_out - 0.5``.
+Along each axis a pixel is a sum of its neighbours with triangle weights whose width follows the
+reduction (Pillow's "bilinear" filter does the same for 8 bits). Pixel centres are at half pixels:
+the centre of output pixel i lies at ``(i + 0.5) * size_in / size_out - 0.5``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from cellrim.errors import InputError
 
 FLOAT_PIXELS = 4_000_000
 """Pixels of an image that are floats at one time: bounds the memory where cells are large."""
+
+# Numbers that are summed up at a time.
+_BLOCK = 2**16
 
 
 def scaled_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -89,9 +92,8 @@ def resize_window(
     image = read(*sources)
     for axis in _axis_order(shape_in, shape):
         if shape_in[axis] != shape[axis]:
-            weights = _triangle_weights(shape_in[axis], shape[axis], window[axis])
-            part = sources[axis]
-            image = _weighted(image, axis, weights[:, part.start : part.stop])
+            taps = _triangle_taps(shape_in[axis], shape[axis], window[axis])
+            image = _weighted(image, axis, taps, begin=sources[axis].start)
     return np.ascontiguousarray(image)
 
 
@@ -128,8 +130,8 @@ def _source(size_in: int, size_out: int, part: slice) -> slice:
     """Which pixels along one axis a part of the resized image depends on."""
     if size_in == size_out:
         return part
-    columns = _triangle_weights(size_in, size_out, part).indices
-    return slice(int(columns.min()), int(columns.max()) + 1)
+    source = _triangle_taps(size_in, size_out, part).source
+    return slice(int(source.min()), int(source.max()) + 1)
 
 
 def _axis_order(shape_in: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int]:
@@ -140,34 +142,51 @@ def _axis_order(shape_in: tuple[int, ...], shape: tuple[int, int]) -> tuple[int,
 def _resize_axis(image: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:
     if image.shape[axis] == size:
         return image
-    return _weighted(image, axis, _triangle_weights(image.shape[axis], size, slice(0, size)))
+    return _weighted(image, axis, _triangle_taps(image.shape[axis], size, slice(0, size)))
 
 
-def _weighted(image: NDArray[np.float32], axis: int, weights: Any) -> NDArray[np.float32]:
-    size = weights.shape[0]
+class _Taps(NamedTuple):
+    """Which pixels along an axis each new pixel is made of.
+
+    Parameters
+    ----------
+    source
+        intp, (taps, n): indices of pixels; those of weight 0 stand within the axis too.
+    weight
+        float32, (taps, n): they add up to 1 for each of the n new pixels.
+    """
+
+    source: NDArray[np.intp]
+    weight: NDArray[np.float32]
+
+
+def _weighted(
+    image: NDArray[np.float32], axis: int, taps: _Taps, *, begin: int = 0
+) -> NDArray[np.float32]:
+    """Sum up pixels along an axis; the image begins at pixel ``begin`` of it."""
     moved = np.moveaxis(image, axis, 0)
     flat = np.ascontiguousarray(moved).reshape(moved.shape[0], -1)
-    result: NDArray[np.float32] = np.moveaxis(
-        (weights @ flat).reshape(size, *moved.shape[1:]), 0, axis
-    )
-    return result
+    result = np.zeros((taps.source.shape[1], flat.shape[1]), np.float32)
+    # A block of rows at a time stays in the cache over all taps.
+    height = max(1, _BLOCK // max(1, flat.shape[1]))
+    for start in range(0, len(result), height):
+        rows = slice(start, start + height)
+        for source, weight in zip(taps.source[:, rows], taps.weight[:, rows], strict=True):
+            part = flat[source - begin]
+            part *= weight[:, np.newaxis]
+            result[rows] += part
+    return np.moveaxis(result.reshape(-1, *moved.shape[1:]), 0, axis)
 
 
-def _triangle_weights(size_in: int, size_out: int, part: slice) -> Any:
-    """Rows ``part`` of the sparse float32 matrix (size_out, size_in) whose rows add up to 1."""
-    from scipy import sparse
-
+def _triangle_taps(size_in: int, size_out: int, part: slice) -> _Taps:
+    """Say what pixels ``part`` of a resized axis are made of."""
     step = size_in / size_out
     reach = max(step, 1.0)
     centre = (np.arange(part.start, part.stop) + 0.5) * step - 0.5
-    first = np.floor(centre - reach).astype(np.int64) + 1
-    column = first[:, np.newaxis] + np.arange(int(np.ceil(2 * reach)) + 1)
-    weight = np.maximum(1 - np.abs(column - centre[:, np.newaxis]) / reach, 0)
-    weight[(column < 0) | (column >= size_in)] = 0
-    weight /= weight.sum(axis=1, keepdims=True)
-    row = np.repeat(np.arange(len(centre)), column.shape[1])
-    used = weight.ravel() > 0
-    return sparse.csr_matrix(
-        (weight.ravel()[used].astype(np.float32), (row[used], column.ravel()[used])),
-        shape=(len(centre), size_in),
-    )
+    first = np.floor(centre - reach).astype(np.intp) + 1
+    source = first + np.arange(int(np.ceil(2 * reach)))[:, np.newaxis]
+    weight = np.maximum(1 - np.abs(source - centre) / reach, 0)
+    weight[(source < 0) | (source >= size_in)] = 0
+    weight /= weight.sum(axis=0)
+    nearest = np.clip(np.rint(centre).astype(np.intp), 0, size_in - 1)
+    return _Taps(np.where(weight > 0, source, nearest), weight.astype(np.float32))

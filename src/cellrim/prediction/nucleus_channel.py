@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from cellrim.core.channels import channel_indices
 from cellrim.core.image import Image, Readable, image_from_array
@@ -168,6 +167,7 @@ def _labelled(channel: Viewable) -> tuple[Labels, bool]:
 
     Also says whether that is the dark one.
     """
+    from scipy import ndimage  # as the next, long to import, and for several channels only
     from skimage.filters import threshold_otsu
 
     part = np.clip(view(channel, 1.0, pixels=_LOOKED_AT)[:, :, 0], 0, 1)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
 
+from cellrim.core.components import connected
 from cellrim.core.labels import Labels
 from cellrim.representation.flow import (
     DecodeOptions,
@@ -202,7 +202,7 @@ def join_blocks(
     )
     first, second = _near_ends(ends, owners, options.sink_radius)
     goes_on = targets >= 0
-    owner = _components(
+    owner = connected(
         int(starts[-1]),
         np.concatenate([exits[goes_on], first]),
         np.concatenate([targets[goes_on], second]),
@@ -365,21 +365,9 @@ def _in_cycles(
 
 def _close_offsets(radius: int) -> NDArray[np.bool_]:
     """Mark offsets between two sinks that dilation and 8-connected labelling would join."""
-    reach = 2 * radius + 1
-    mask = np.zeros((2 * reach + 1, 2 * reach + 1), bool)
-    mask[reach, reach] = True
-    if radius > 0:
-        mask = ndimage.binary_dilation(mask, iterations=2 * radius)
-    result: NDArray[np.bool_] = ndimage.binary_dilation(mask, np.ones((3, 3), bool))
-    return result
-
-
-def _components(
-    count: int, first: NDArray[np.int64], second: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    links = sparse.coo_matrix((np.ones(len(first), bool), (first, second)), shape=(count, count))
-    _, owner = sparse.csgraph.connected_components(links, directed=False)
-    result: NDArray[np.int64] = owner.astype(np.int64)
+    steps = np.arange(-2 * radius - 1, 2 * radius + 2)
+    beyond = np.maximum(np.abs(steps) - 1, 0)  # the last step may be a diagonal one
+    result: NDArray[np.bool_] = beyond[:, np.newaxis] + beyond <= 2 * radius
     return result
 
 

@@ -24,7 +24,7 @@ from cellrim.errors import CellrimError, RecipeError
 from cellrim.io.atomic import atomic_path
 from cellrim.prediction.arrangement import Arrangement, arrange_channels, choose_channels
 from cellrim.prediction.survey import survey
-from cellrim.representation.flow import encode
+from cellrim.representation.encode import encode
 from cellrim.training.background import background_crops
 from cellrim.training.recipe import Recipe
 from cellrim.training.self_labels import unannotated_samples

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cellrim.core.labels import Labels, areas, relabel
 from cellrim.core.parts import CellPart
@@ -63,6 +62,8 @@ def _write_lists(path: Path, lists: Iterable[CellList]) -> None:
 
 def _annotations(part: CellPart, *, shape: tuple[int, int]) -> list[str]:
     """Annotations of the cells of a part, but for the ids in front: JSON without the brace."""
+    from scipy import ndimage  # takes a third of a second to import
+
     compact = relabel(part.labels)
     y0, x0 = part.origin
     rows = zip(
