@@ -17,6 +17,7 @@ from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.io.atomic import atomic_path
 from cellrim.models.backend import Backend
 from cellrim.models.unet import UNet
+from cellrim.representation.flow import probability_of
 
 OPSET = 17
 # Smaller constants than this stay as they are: they cost nothing.
@@ -87,7 +88,7 @@ def largest_difference(
     worst = {"probability": 0.0, "flow": 0.0, "octaves": 0.0}
     for batch in batches:
         a, b = one.predict(batch), other.predict(batch)
-        p, q = 1 / (1 + np.exp(-a[:, 0])), 1 / (1 + np.exp(-b[:, 0]))
+        p, q = probability_of(a[:, 0]), probability_of(b[:, 0])
         cell = (a[:, 0] > 0) | (b[:, 0] > 0)
         worst["probability"] = max(worst["probability"], float(np.abs(p - q).max()))
         if cell.any():

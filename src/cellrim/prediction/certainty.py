@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrim.representation.flow import probability_of
+
 # Pixels that are more likely than this to belong to a cell are asked how sure the network is.
 _LEAST_PROBABILITY = 0.25
 
@@ -33,7 +35,7 @@ def certainty_sums(maps: NDArray[np.float32]) -> tuple[float, int]:
     """Sum of what :func:`certainty_of` is the mean of, and of how many pixels."""
     logit = math.log(_LEAST_PROBABILITY / (1 - _LEAST_PROBABILITY))
     maybe = maps[0] > logit
-    probability = 1 / (1 + np.exp(-maps[0][maybe]))
+    probability = probability_of(maps[0][maybe])
     length = np.minimum(np.hypot(maps[1][maybe], maps[2][maybe]), 1)
     return float(np.sum(probability * length, dtype=np.float64)), int(np.count_nonzero(maybe))
 

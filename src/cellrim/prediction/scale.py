@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cellrim.core.labels import Labels, median_diameter
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.core.tiles import Part
-from cellrim.representation.flow import DecodeOptions, decode_with_confidence
+from cellrim.representation.flow import DecodeOptions, decode_with_confidence, probability_of
 
 SMALLEST_SCALE, LARGEST_SCALE = 1 / 16, 8.0
 
@@ -280,7 +280,7 @@ def log2_diameter(maps: NDArray[np.float32]) -> float | None:
     if np.count_nonzero(foreground) < min(_LEAST_FOREGROUND, foreground.size):
         return None
     octaves = np.clip(maps[3][foreground].astype(np.float64), -_TRUSTED, _TRUSTED)
-    probability = 1 / (1 + np.exp(-maps[0][foreground].astype(np.float64)))
+    probability = probability_of(maps[0][foreground].astype(np.float64))
     return weighted_median(octaves, probability * 4.0**-octaves)
 
 

@@ -29,7 +29,7 @@ from cellrim.prediction.scale import (
     estimate_scale,
 )
 from cellrim.prediction.survey import survey
-from cellrim.representation.flow import MAPS, DecodeOptions, decode_with_confidence
+from cellrim.representation.flow import MAPS, DecodeOptions, decode_with_confidence, probability_of
 
 DEFAULT_TILE, INT8_TILE = 1280, 2048
 """Tiles have at most the pixels of a square of this edge, at the network's scale, in float32 and in
@@ -196,7 +196,7 @@ class Segmenter:
             options or self.card.decode, (height, width), of=prediction.shape
         )
         small, sure = decode_with_confidence(prediction.maps, options)
-        probability = 1 / (1 + np.exp(-prediction.maps[0]))
+        probability = probability_of(prediction.maps[0])
         labels = labels_at_size(
             small, probability, prediction.shape, threshold=options.foreground_threshold
         )

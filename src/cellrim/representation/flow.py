@@ -116,6 +116,15 @@ def decode_with_confidence(
     return labels, sure[keep]
 
 
+def probability_of(logit: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    """Return the chance, 0..1, that logits such as those of the foreground stand for."""
+    result: NDArray[Any] = np.negative(logit)
+    np.exp(result, out=result)
+    result += 1
+    np.reciprocal(result, out=result)
+    return result
+
+
 def foreground_of(maps: NDArray[np.float32], options: DecodeOptions) -> NDArray[np.bool_]:
     """Mark the pixels that belong to a cell."""
     logit = np.log(options.foreground_threshold) - np.log1p(-options.foreground_threshold)
@@ -231,6 +240,6 @@ def pixel_confidence(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Foreground probability and length of the flow, both 0..1, of the pixels at flat indices."""
     flat = maps.reshape(len(maps), -1)[:, at]
-    probability: NDArray[np.float32] = 1 / (1 + np.exp(-flat[0]))
+    probability = probability_of(flat[0])
     length: NDArray[np.float32] = np.minimum(np.hypot(flat[1], flat[2]), 1)
     return probability, length

@@ -27,7 +27,7 @@ from cellrim.prediction.normalised import NormalisedImage
 from cellrim.prediction.rescale import Taps, labels_at, taps
 from cellrim.prediction.segmenter import Segmenter
 from cellrim.representation.blocks import SUMMARY_KEYS, decode_block
-from cellrim.representation.flow import DecodeOptions
+from cellrim.representation.flow import DecodeOptions, probability_of
 
 # Blocks that are kept while the squares around them are made.
 _KEPT_BLOCKS = 6
@@ -101,7 +101,7 @@ class Engine:
         )
         arrays: dict[str, NDArray[Any]] = {key: getattr(summary, key) for key in SUMMARY_KEYS}
         if self.plan.resized:
-            probability = 1 / (1 + np.exp(-maps[0, core[0], core[1]]))
+            probability = probability_of(maps[0, core[0], core[1]])
             arrays["probability"] = np.rint(probability * _PROBABILITY_STEPS).astype(np.uint16)
         arrays[CERTAINTY] = np.array(certainty_sums(maps[:, core[0], core[1]]))
         arrays[DEVICE] = np.array(self.segmenter.device)
