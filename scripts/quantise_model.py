@@ -12,9 +12,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cellrim.training.finish import add_int8_twin
 from cellrim.training.places import Places, packed_index
 from cellrim.training.recipe import load_recipe
+from cellrim.training.twins import add_int8_twin
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "general.toml"
 

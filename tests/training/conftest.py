@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -69,3 +72,11 @@ def trained(discs, tmp_path_factory):
     folder = train(tiny_recipe(), places, limits=ALONE, progress=Progress(say=lines.append))
     assert folder is not None
     return places, folder, lines
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """The places of a training, with a model folder of its own."""
+    places, folder, _ = trained
+    shutil.copytree(folder, tmp_path / "model")
+    return replace(places, run=tmp_path, packed=places.packed_folder), tmp_path / "model"

@@ -14,39 +14,34 @@ from cellrim._version import __version__
 from cellrim.core.normalise import measure_range, normalise, to_network
 from cellrim.core.resize import resize, scaled_shape
 from cellrim.errors import RecipeError
-from cellrim.io.atomic import atomic_path
 from cellrim.models.backend import Backend
 from cellrim.models.card import (
     CARD_NAME,
-    INT8_NAME,
     ONNX_NAME,
     ModelCard,
     TrainingSet,
-    read_card,
-    sha256_of,
     write_card,
 )
 from cellrim.models.export import export_onnx, largest_difference
-from cellrim.models.onnx_runtime import OnnxBackend
-from cellrim.models.precision import FLOAT32, INT8
-from cellrim.models.twin.quantise import quantise
+from cellrim.models.precision import FLOAT32
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.representation.flow import DecodeOptions
 from cellrim.training.calibrate import fit_calibration, judge_predictions
 from cellrim.training.checkpoint import Checkpoint, blend, read_checkpoint
 from cellrim.training.loop import CHECKPOINT
-from cellrim.training.patches import PatchSource
 from cellrim.training.places import MODEL, Places, Say, packed_index
 from cellrim.training.progress import Progress
 from cellrim.training.recipe import DecodePart, Recipe
 from cellrim.training.report import write_report
 from cellrim.training.store import Index, PackedSample, read_truth, truth_file
+from cellrim.training.twins import add_int8_twin
 from cellrim.training.validate import (
     SetScore,
     by_set,
     choose,
     draft_card,
+    exported,
     intervals_by_set,
     overall,
     predict_all,
@@ -60,9 +55,6 @@ from cellrim.training.validate import (
 # Networks differ from one arithmetic to the next; a real fault is hundreds of times larger.
 LARGEST_EXPORT_DIFFERENCE = 0.05
 _COMPARED_IMAGES = 8
-
-LARGEST_INT8_LOSS = 0.005
-"""What the network's twin in 8-bit integers may lose of the score that training maximises."""
 
 ENLARGEMENTS = (1.125, 1.25, 1.375)
 """Sizes at which cells may be looked at, times the canonical diameter, one after the other."""
@@ -94,7 +86,7 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     decoding = _decoding(recipe, model, places, samples, say=progress.say)
     folder = places.run / MODEL
     export_onnx(model, folder / ONNX_NAME)
-    segmenter = _exported(folder, draft_card(recipe, model, decoding=decoding), FLOAT32)
+    segmenter = exported(folder, draft_card(recipe, model, decoding=decoding), FLOAT32)
     images = score_all(segmenter, places.packed_folder, samples)
     sets = by_set(images)
     card = _complete(segmenter.card, recipe, index, sets=sets, state=state)
@@ -104,7 +96,7 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     write_card(folder / CARD_NAME, card)
     difference = _compare(model, segmenter.backend, places, index, stride=card.stride)
     progress.say(f"ONNX against torch, largest differences: {difference}")
-    add_int8_twin(folder, recipe, places, index, score=overall(sets)["score"], say=progress.say)
+    add_int8_twin(folder, recipe, places, index, sets=sets, say=progress.say)
     write_report(
         places.run,
         recipe,
@@ -200,13 +192,6 @@ def _score_of(
     return overall(by_set(images))["score"]
 
 
-def _exported(folder: Path, card: ModelCard, precision: str) -> Segmenter:
-    """Predict as users will, with the network of a model folder on the CPU."""
-    hashed = {"sha256": sha256_of((folder / ONNX_NAME).read_bytes())}
-    card = card.model_copy(update=hashed)
-    return Segmenter(OnnxBackend(folder, card, device="cpu", precision=precision), card)
-
-
 def _complete(
     card: ModelCard,
     recipe: Recipe,
@@ -238,65 +223,6 @@ def _complete(
             },
         }
     )
-
-
-def add_int8_twin(
-    folder: Path,
-    recipe: Recipe,
-    places: Places,
-    index: Index,
-    *,
-    score: float | None = None,
-    say: Say,
-) -> ModelCard:
-    """Give a model folder the network's twin in 8-bit integers, unless that is less accurate.
-
-    Parameters
-    ----------
-    folder
-        The model's, with its card.
-    recipe, places, index
-        Of its training.
-    score
-        In float32 on all validation images, as for the twin; measured where left out.
-    say
-        Told the scores of the twins that are made.
-
-    Returns
-    -------
-    ModelCard
-        As it was written: it says whether there is a twin.
-    """
-    source = PatchSource(recipe, places.packed_folder, index)
-    card = read_card(folder / CARD_NAME)
-    if score is None:
-        score = _score(_exported(folder, card, FLOAT32), places, index)
-    reached, best = -np.inf, b""
-    for draw in range(recipe.decode.int8_draws):
-        first = draw * recipe.decode.int8_patches
-        patches = (source[first + i].image[np.newaxis] for i in range(recipe.decode.int8_patches))
-        digest = quantise(folder, patches, stride=card.stride)
-        twin = card.model_copy(update={"int8_sha256": digest})
-        rounded = _score(_exported(folder, twin, INT8), places, index)
-        say(f"score in float32 {score:.4f}, in int8 {rounded:.4f} (ranges of patches {first} on)")
-        if rounded > reached:
-            reached, best = rounded, (folder / INT8_NAME).read_bytes()
-    if score - reached > LARGEST_INT8_LOSS:
-        say(f"no {INT8_NAME}: it would lose more than {LARGEST_INT8_LOSS}")
-        (folder / INT8_NAME).unlink()
-        card = card.model_copy(update={"int8_sha256": None})
-    else:
-        with atomic_path(folder / INT8_NAME) as partial:
-            partial.write_bytes(best)
-        card = card.model_copy(update={"int8_sha256": sha256_of(best)})
-    write_card(folder / CARD_NAME, card)
-    return card
-
-
-def _score(segmenter: Segmenter, places: Places, index: Index) -> float:
-    """Score that training maximises, on all validation images."""
-    images = score_all(segmenter, places.packed_folder, choose(index, None))
-    return overall(by_set(images))["score"]
 
 
 def _compare(

@@ -77,6 +77,8 @@ class TrainingPart(_Part):
     diameter_weight: Positive = 0.2
     small_cells: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Exponent by which pixels of cells smaller than canonical weigh more in the loss."""
+    contacts: Annotated[float, Field(ge=0)] = 0.0
+    """How many times more pixels weigh in the loss where cells touch, or almost do."""
     seed: int = 0
 
 
@@ -140,7 +142,7 @@ class DecodePart(_Part):
     int8_patches: PositiveInt = 32
     """Training patches on which the ranges of the twin in int8 are measured; 50 MB each."""
     int8_draws: PositiveInt = 1
-    """Twins made, each with the ranges of other patches; the one that scores highest is kept."""
+    """Twins made at most, each with the ranges of other patches, until no set loses much by one."""
 
 
 class CardPart(_Part):

@@ -13,7 +13,8 @@ from cellrim.core.labels import Labels
 from cellrim.datasets.base import Truth
 from cellrim.evaluation import Counts, count_boxes, count_image, scores
 from cellrim.evaluation.intervals import summarise
-from cellrim.models.card import ModelCard
+from cellrim.models.card import ONNX_NAME, ModelCard, sha256_of
+from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.unet import TorchBackend, UNet
 from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.representation.flow import DecodeOptions
@@ -77,6 +78,13 @@ def draft_card(recipe: Recipe, model: UNet, *, decoding: DecodePart | None = Non
 def segmenter_of(recipe: Recipe, model: UNet, *, decoding: DecodePart | None = None) -> Segmenter:
     """Make the real predictor run the torch model."""
     return Segmenter(TorchBackend(model), draft_card(recipe, model, decoding=decoding))
+
+
+def exported(folder: Path, card: ModelCard, precision: str) -> Segmenter:
+    """Predict as users will, with the network of a model folder on the CPU."""
+    hashed = {"sha256": sha256_of((folder / ONNX_NAME).read_bytes())}
+    card = card.model_copy(update=hashed)
+    return Segmenter(OnnxBackend(folder, card, device="cpu", precision=precision), card)
 
 
 def set_names(index: Index) -> dict[str, str]:

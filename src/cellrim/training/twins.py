@@ -1,0 +1,122 @@
+"""The network's twin in 8-bit integers: of several, the one that loses least anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cellrim.io.atomic import atomic_path
+from cellrim.models.card import CARD_NAME, INT8_NAME, ModelCard, read_card, sha256_of, write_card
+from cellrim.models.precision import FLOAT32, INT8
+from cellrim.models.twin.quantise import quantise
+from cellrim.training.patches import PatchSource
+from cellrim.training.places import Places, Say
+from cellrim.training.recipe import Recipe
+from cellrim.training.store import Index
+from cellrim.training.validate import SetScore, by_set, choose, exported, overall, score_all
+
+LARGEST_INT8_LOSS = 0.005
+"""What the twin may lose: of the score that training maximises, and of the mAP of any set."""
+
+
+class Twin(NamedTuple):
+    """A twin that was tried.
+
+    Parameters
+    ----------
+    network
+        The content of its file.
+    lost
+        What it loses of the score of float32.
+    worst
+        What it loses of the mAP of the set that loses most.
+    worst_set
+        Name of that set.
+    """
+
+    network: bytes
+    lost: float
+    worst: float
+    worst_set: str
+
+
+def add_int8_twin(
+    folder: Path,
+    recipe: Recipe,
+    places: Places,
+    index: Index,
+    *,
+    sets: Sequence[SetScore] | None = None,
+    say: Say,
+) -> ModelCard:
+    """Give a model folder the network's twin in 8-bit integers, unless that is less accurate.
+
+    Twins with ranges of other patches are made until one loses at most
+    :data:`LARGEST_INT8_LOSS` in every set, or as many as the recipe allows: then the one whose
+    worst set loses least is taken.
+
+    Parameters
+    ----------
+    folder
+        The model's, with its card.
+    recipe, places, index
+        Of its training.
+    sets
+        What it reaches in float32 on all validation images, as the twin is judged; measured where
+        left out.
+    say
+        Told what the twins that are made lose.
+
+    Returns
+    -------
+    ModelCard
+        As it was written: it says whether there is a twin.
+    """
+    card = read_card(folder / CARD_NAME)
+    if sets is None:
+        sets = _reached(folder, card, FLOAT32, places, index)
+    source = PatchSource(recipe, places.packed_folder, index)
+    best: Twin | None = None
+    for draw in range(recipe.decode.int8_draws):
+        first = draw * recipe.decode.int8_patches
+        patches = (source[first + i].image for i in range(recipe.decode.int8_patches))
+        digest = quantise(folder, (p[None] for p in patches), stride=card.stride)
+        drawn = card.model_copy(update={"int8_sha256": digest})
+        twin = _compared(folder, sets, _reached(folder, drawn, INT8, places, index))
+        say(
+            f"int8, ranges of patches {first} on: loses {twin.lost:.4f} of the score, and at most "
+            f"{twin.worst:.4f} of the mAP of a set ({twin.worst_set})"
+        )
+        if best is None or twin.worst < best.worst:
+            best = twin
+        if best.worst <= LARGEST_INT8_LOSS:
+            break
+    if best is None or best.lost > LARGEST_INT8_LOSS:
+        say(f"no {INT8_NAME}: it would lose more than {LARGEST_INT8_LOSS} of the score")
+        (folder / INT8_NAME).unlink(missing_ok=True)
+        card = card.model_copy(update={"int8_sha256": None})
+    else:
+        with atomic_path(folder / INT8_NAME) as partial:
+            partial.write_bytes(best.network)
+        card = card.model_copy(update={"int8_sha256": sha256_of(best.network)})
+    write_card(folder / CARD_NAME, card)
+    return card
+
+
+def _compared(folder: Path, sets: Sequence[SetScore], rounded: Sequence[SetScore]) -> Twin:
+    lost = {a.name: a.values["map"] - b.values["map"] for a, b in zip(sets, rounded, strict=True)}
+    worst = max(lost, key=lambda name: lost[name])
+    return Twin(
+        (folder / INT8_NAME).read_bytes(),
+        overall(sets)["score"] - overall(rounded)["score"],
+        lost[worst],
+        worst,
+    )
+
+
+def _reached(
+    folder: Path, card: ModelCard, precision: str, places: Places, index: Index
+) -> list[SetScore]:
+    segmenter = exported(folder, card, precision)
+    return by_set(score_all(segmenter, places.packed_folder, choose(index, None)))
