@@ -89,6 +89,25 @@ class HalfOutput(UNet):
         return self.shuffle(self.to_rim(self.body(self.stem(image))))
 
 
+class HalfEnds(UNet):
+    """Both ends at half resolution too: 4x4 pixels go in at a stride of 2, four come out of one."""
+
+    def __init__(self, shape: UNetShape | None = None) -> None:
+        super().__init__(shape)
+        width = self.shape.widths[0]
+        self.rim = nn.Sequential(
+            nn.Conv2d(3, width, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        )
+        self.stem, self.to_rim = nn.Identity(), nn.Identity()
+        self.refine, self.head = conv(width, width), nn.Conv2d(width, len(MAPS) * 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        fine = self.rim(image)
+        return self.shuffle(self.head(self.refine(self.body(fine) + fine)))
+
+
 class Supervised(UNet):
     """In training, also the coarser levels of the way up give maps, kept in ``side``."""
 
@@ -174,6 +193,7 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "deep": unet(*BASE, 256),
     "thin rim": unet(*BASE, rim=8),
     "half output": lambda: HalfOutput(UNetShape(BASE)),
+    "half ends": lambda: HalfEnds(UNetShape(BASE)),
     "plain blocks": lambda: with_blocks(UNet(UNetShape(BASE)), Plain),
     "separable": lambda: with_blocks(UNet(UNetShape(BASE)), Separable),
     "separable wide": lambda: with_blocks(UNet(UNetShape((48, 96, 192, 288, 384))), Separable),
