@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from cellrim.io.atomic import atomic_path
 from cellrim.models.card import CARD_NAME, INT8_NAME, ModelCard, read_card, sha256_of, write_card
 from cellrim.models.precision import FLOAT32, INT8
 from cellrim.models.twin.quantise import quantise
+from cellrim.prediction.segmenter import Segmenter
 from cellrim.training.patches import PatchSource
 from cellrim.training.places import Places, Say
 from cellrim.training.recipe import Recipe
@@ -31,14 +35,11 @@ class Twin(NamedTuple):
         What it loses of the score of float32.
     worst
         What it loses of the mAP of the set that loses most.
-    worst_set
-        Name of that set.
     """
 
     network: bytes
     lost: float
     worst: float
-    worst_set: str
 
 
 def add_int8_twin(
@@ -75,21 +76,17 @@ def add_int8_twin(
     """
     card = read_card(folder / CARD_NAME)
     if sets is None:
-        sets = _reached(folder, card, FLOAT32, places, index)
+        sets = list(_reached(exported(folder, card, FLOAT32), places, index))
     source = PatchSource(recipe, places.packed_folder, index)
     best: Twin | None = None
     for draw in range(recipe.decode.int8_draws):
         first = draw * recipe.decode.int8_patches
         patches = (source[first + i].image for i in range(recipe.decode.int8_patches))
         digest = quantise(folder, (p[None] for p in patches), stride=card.stride)
-        drawn = card.model_copy(update={"int8_sha256": digest})
-        twin = _compared(folder, sets, _reached(folder, drawn, INT8, places, index))
-        say(
-            f"int8, ranges of patches {first} on: loses {twin.lost:.4f} of the score, and at most "
-            f"{twin.worst:.4f} of the mAP of a set ({twin.worst_set})"
-        )
-        if best is None or twin.worst < best.worst:
-            best = twin
+        segmenter = exported(folder, card.model_copy(update={"int8_sha256": digest}), INT8)
+        say(f"int8, ranges of patches {first} on:")
+        rounded = _reached(segmenter, places, index)
+        best = _better(best, (folder / INT8_NAME).read_bytes(), sets, rounded, say=say)
         if best.worst <= LARGEST_INT8_LOSS:
             break
     if best is None or best.lost > LARGEST_INT8_LOSS:
@@ -104,19 +101,31 @@ def add_int8_twin(
     return card
 
 
-def _compared(folder: Path, sets: Sequence[SetScore], rounded: Sequence[SetScore]) -> Twin:
-    lost = {a.name: a.values["map"] - b.values["map"] for a, b in zip(sets, rounded, strict=True)}
-    worst = max(lost, key=lambda name: lost[name])
-    return Twin(
-        (folder / INT8_NAME).read_bytes(),
-        overall(sets)["score"] - overall(rounded)["score"],
-        lost[worst],
-        worst,
-    )
+def _better(
+    best: Twin | None,
+    network: bytes,
+    sets: Sequence[SetScore],
+    rounded: Iterable[SetScore],
+    *,
+    say: Say,
+) -> Twin:
+    """Compare a twin with float32, set by set, for as long as it may still be the best."""
+    before = {s.name: s for s in sets}
+    seen: list[SetScore] = []
+    worst = -np.inf
+    for reached in rounded:
+        seen.append(reached)
+        lost = before[reached.name].values["map"] - reached.values["map"]
+        worst = max(worst, lost)
+        if best is not None and worst >= best.worst:
+            say(f"  loses {lost:.4f} of the mAP of {reached.name}: not the best")
+            return best
+    score = overall(sets)["score"] - overall(seen)["score"]
+    say(f"  loses {score:.4f} of the score, and at most {worst:.4f} of the mAP of a set")
+    return Twin(network, score, worst)
 
 
-def _reached(
-    folder: Path, card: ModelCard, precision: str, places: Places, index: Index
-) -> list[SetScore]:
-    segmenter = exported(folder, card, precision)
-    return by_set(score_all(segmenter, places.packed_folder, choose(index, None)))
+def _reached(segmenter: Segmenter, places: Places, index: Index) -> Iterator[SetScore]:
+    """Predict and score all validation images, set by set."""
+    for _, samples in groupby(choose(index, None), key=lambda sample: sample[0]):
+        yield from by_set(score_all(segmenter, places.packed_folder, list(samples)))
