@@ -77,8 +77,6 @@ class TrainingPart(_Part):
     diameter_weight: Positive = 0.2
     small_cells: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Exponent by which pixels of cells smaller than canonical weigh more in the loss."""
-    contacts: Annotated[float, Field(ge=0)] = 0.0
-    """How many times more pixels weigh in the loss where cells touch, or almost do."""
     seed: int = 0
 
 
