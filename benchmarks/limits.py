@@ -13,11 +13,9 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
 from shared import Table, by_set, recipe_samples, truth_of, unseen_samples
 
-from cellrim.core.labels import Labels
+from cellrim.core.resize import nearest_pixels
 from cellrim.evaluation import Counts, count_image, scores
 from cellrim.prediction import load_model
 from cellrim.representation.encode import encode
@@ -41,29 +39,18 @@ def main() -> None:
             if truth.boxes is not None:
                 continue
             prediction = model.predict(sample.read_image())
-            right = encode(
-                shrunk(truth.labels, prediction.maps.shape[1:]), model.card.canonical_diameter
-            )
+            labels = nearest_pixels(truth.labels, prediction.maps.shape[1:])
+            right = encode(labels, model.card.canonical_diameter)
             for which, places in TRUE.items():
                 maps = prediction.maps.copy()
                 maps[places] = right[places]
-                labels, _ = model.decode(replace(prediction, maps=maps))
+                found, _ = model.decode(replace(prediction, maps=maps))
                 counts[which] += count_image(
-                    labels, truth.labels, ignore=truth.ignore, boundaries=False
+                    found, truth.labels, ignore=truth.ignore, boundaries=False
                 )
         reached = [scores(c) for c in counts.values()]
         if counts["both"].truth:
             table.row(name, *(f"{s.ap50:.3f} / {s.map:.3f}" for s in reached))
-
-
-def shrunk(labels: Labels, shape: tuple[int, ...]) -> Labels:
-    """The label image at another size, by its nearest pixels."""
-    rows, columns = (
-        ((np.arange(n) + 0.5) * size / n).astype(np.intp)
-        for n, size in zip(shape, labels.shape, strict=True)
-    )
-    small: NDArray[np.int32] = labels[np.ix_(rows, columns)]
-    return np.ascontiguousarray(small)
 
 
 if __name__ == "__main__":

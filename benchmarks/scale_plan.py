@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from shared import as_installed
+from shared import cost_of_process
 
 HERE = Path(__file__).parent
 FIGURES = HERE / "scale_figures.json"
@@ -61,17 +61,13 @@ def _measure_plate(folder: Path, images: int) -> dict[str, float]:
     (folder / "in").mkdir()
     for number in range(images):
         tifffile.imwrite(folder / "in" / f"{number:04d}.tif", np.roll(field, number * 37, axis=1))
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "cellrim", "segment", str(folder / "in")]
-    command += ["-o", str(folder / "out"), "--save", "labels,cells"]
-    subprocess.run(command, check=True, capture_output=True, env=as_installed())
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    output = ["-o", str(folder / "out"), "--save", "labels,cells"]
+    cost = cost_of_process("segment", str(folder / "in"), *output)
     size = sum(p.stat().st_size for p in (folder / "out").iterdir())
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "images": images,
-        "cpu_s_per_image": cpu / images,
-        "peak_mb": after.ru_maxrss / 1024,
+        "cpu_s_per_image": cost.cpu / images,
+        "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
         "input_bytes": float((folder / "in" / "0000.tif").stat().st_size),
         "output_bytes": size / images,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -131,6 +132,15 @@ def cost_of(work: Callable[[], Any]) -> Cost:
     used, begin = cpu_seconds(), time.perf_counter()
     work()
     return Cost(cpu_seconds() - used, time.perf_counter() - begin)
+
+
+def cost_of_process(*arguments: str) -> Cost:
+    """Run ``cellrim`` once and say what its process took, from start to end."""
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, "-m", "cellrim", *arguments]
+    subprocess.run(command, check=True, capture_output=True, env=as_installed())
+    wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall)
 
 
 def as_installed() -> dict[str, str]:

@@ -9,17 +9,14 @@ one channel and of two, labels alone and with the report. One thread.
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from shared import Cost, Table, as_installed
+from shared import Table, cost_of_process
 from synthetic import field
 
 EDGE = 128
@@ -29,9 +26,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
+    os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as scratch:
         commands = make_commands(Path(scratch))
-        seen = [{name: cost_of_process(c) for name, c in commands.items()} for _ in range(rounds)]
+        seen = [{name: cost_of_process(*c) for name, c in commands.items()} for _ in range(rounds)]
     table = Table("command", "CPU-s", "s")
     for name in commands:
         costs = [costs[name] for costs in seen]
@@ -51,19 +49,6 @@ def make_commands(folder: Path) -> dict[str, list[str]]:
         commands[f"segment, channels: {count}, labels alone"] = [*segment, "--no-report"]
         commands[f"segment, channels: {count}"] = segment
     return commands
-
-
-def cost_of_process(arguments: list[str]) -> Cost:
-    """Run ``cellrim`` once, and say what its process took."""
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "cellrim", *arguments],
-        env={**as_installed(), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Cost(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, wall)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PilImage
 
-from cellrim.core.resize import resize, resize_window, scaled_shape
+from cellrim.core.resize import nearest_pixels, resize, resize_window, scaled_shape
 from cellrim.errors import InputError
 
 sizes = st.integers(1, 60)
@@ -80,3 +80,13 @@ def test_a_window_reads_only_what_it_needs():
     [(rows, columns)] = asked
     assert (rows.start, rows.stop) == (199, 221)
     assert columns.stop <= 22
+
+
+@given(sizes, sizes, sizes, sizes)
+@settings(deadline=None, max_examples=40)
+def test_each_new_pixel_is_the_one_its_centre_lies_in(height, width, to_height, to_width):
+    plane = np.random.default_rng(0).integers(0, 9, (height, width))
+    got = nearest_pixels(plane, (to_height, to_width))
+    for y, x in np.ndindex(to_height, to_width):
+        at = (2 * y + 1) * height // (2 * to_height), (2 * x + 1) * width // (2 * to_width)
+        assert got[y, x] == plane[at]

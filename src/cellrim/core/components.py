@@ -1,4 +1,4 @@
-"""Connected components of a graph, for as long as they are small."""
+"""Connected components of a graph."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def connected(
 
     Notes
     -----
-    Each tree hangs itself below the smallest root that an edge leads to, then all paths to roots
-    are halved (Shiloach and Vishkin, Journal of Algorithms 3, 1982): a few rounds over the edges.
+    Each tree hangs itself below the smallest root that an edge leads to, then every node is
+    hung below its root (Shiloach and Vishkin, Journal of Algorithms 3, 1982): a few rounds over
+    the edges.
     The same as ``scipy.sparse.csgraph.connected_components``, whose import alone takes a fifth of a
     second.
 

@@ -8,7 +8,7 @@ the centre of output pixel i lies at ``(i + 0.5) * size_in / size_out - 0.5``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,23 @@ def resize(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.flo
     for axis in _axis_order(image.shape, shape):
         image = _resize_axis(image, axis, shape[axis])
     return np.ascontiguousarray(image)
+
+
+def nearest_pixels(plane: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Resize labels or a mask: each new pixel is the one that its centre lies in.
+
+    Parameters
+    ----------
+    plane
+        Axes ``YX``, of any dtype.
+    shape
+        Height and width wanted.
+    """
+    rows, columns = (
+        ((np.arange(n) + 0.5) * size / n).astype(np.intp)
+        for n, size in zip(shape, plane.shape, strict=True)
+    )
+    return plane[np.ix_(rows, columns)]
 
 
 def resize_window(

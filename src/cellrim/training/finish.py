@@ -226,14 +226,14 @@ def _complete(
 
 
 def _compare(
-    model: UNet, exported: Backend, places: Places, index: Index, *, stride: int
+    model: UNet, backend: Backend, places: Places, index: Index, *, stride: int
 ) -> dict[str, float]:
     samples = choose(index, 1)[:_COMPARED_IMAGES]
     batches = []
     for _, sample in samples:
         image, _ = read_truth(truth_file(places.packed_folder, sample.key))
         batches.append(network_batch(image.pixels, stride))
-    difference = largest_difference(TorchBackend(model), exported, batches)
+    difference = largest_difference(TorchBackend(model), backend, batches)
     if max(difference.values()) > LARGEST_EXPORT_DIFFERENCE:
         raise RecipeError(f"The exported network differs from torch: {difference}.")
     return difference

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cellrim.core.image import Image
 from cellrim.core.labels import Labels, median_diameter, relabel
 from cellrim.core.normalise import to_network
-from cellrim.core.resize import resize, scaled_shape
+from cellrim.core.resize import nearest_pixels, resize, scaled_shape
 from cellrim.datasets import open_dataset
 from cellrim.datasets.base import Sample, Truth
 from cellrim.datasets.splits import split
@@ -285,10 +285,6 @@ def packed_labels(truth: Truth, factor: float) -> tuple[Labels, NDArray[np.bool_
     labels, ignore = truth.labels, truth.ignore
     if factor < 1:
         shape = scaled_shape((labels.shape[0], labels.shape[1]), factor)
-        rows = np.minimum(((np.arange(shape[0]) + 0.5) / factor).astype(int), labels.shape[0] - 1)
-        columns = np.minimum(
-            ((np.arange(shape[1]) + 0.5) / factor).astype(int), labels.shape[1] - 1
-        )
-        labels = labels[np.ix_(rows, columns)]
-        ignore = None if ignore is None else ignore[np.ix_(rows, columns)]
+        labels = nearest_pixels(labels, shape)
+        ignore = None if ignore is None else nearest_pixels(ignore, shape)
     return relabel(labels), ignore

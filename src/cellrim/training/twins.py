@@ -78,20 +78,20 @@ def add_int8_twin(
     if sets is None:
         sets = list(_reached(exported(folder, card, FLOAT32), places, index))
     source = PatchSource(recipe, places.packed_folder, index)
-    best: Twin | None = None
+    best = Twin(b"", lost=np.inf, worst=np.inf)
     for draw in range(recipe.decode.int8_draws):
         first = draw * recipe.decode.int8_patches
-        patches = (source[first + i].image for i in range(recipe.decode.int8_patches))
-        digest = quantise(folder, (p[None] for p in patches), stride=card.stride)
+        patches = (source[first + i].image[np.newaxis] for i in range(recipe.decode.int8_patches))
+        digest = quantise(folder, patches, stride=card.stride)
         segmenter = exported(folder, card.model_copy(update={"int8_sha256": digest}), INT8)
         say(f"int8, ranges of patches {first} on:")
         rounded = _reached(segmenter, places, index)
         best = _better(best, (folder / INT8_NAME).read_bytes(), sets, rounded, say=say)
         if best.worst <= LARGEST_INT8_LOSS:
             break
-    if best is None or best.lost > LARGEST_INT8_LOSS:
+    if best.lost > LARGEST_INT8_LOSS:
         say(f"no {INT8_NAME}: it would lose more than {LARGEST_INT8_LOSS} of the score")
-        (folder / INT8_NAME).unlink(missing_ok=True)
+        (folder / INT8_NAME).unlink()
         card = card.model_copy(update={"int8_sha256": None})
     else:
         with atomic_path(folder / INT8_NAME) as partial:
@@ -102,7 +102,7 @@ def add_int8_twin(
 
 
 def _better(
-    best: Twin | None,
+    best: Twin,
     network: bytes,
     sets: Sequence[SetScore],
     rounded: Iterable[SetScore],
@@ -117,7 +117,7 @@ def _better(
         seen.append(reached)
         lost = before[reached.name].values["map"] - reached.values["map"]
         worst = max(worst, lost)
-        if best is not None and worst >= best.worst:
+        if worst >= best.worst:
             say(f"  loses {lost:.4f} of the mAP of {reached.name}: not the best")
             return best
     score = overall(sets)["score"] - overall(seen)["score"]
