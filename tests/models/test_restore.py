@@ -11,15 +11,19 @@ from cellrim.models.registry import find_model
 from cellrim.models.restore import measure_statistics, restore
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 
-SHAPE = UNetShape((8, 12), 8)
 ARCHITECTURE = {"widths": [8, 12], "rim": 8}
 
 
+@pytest.fixture(params=[False, True], ids=["full ends", "half ends"])
+def shape(request):
+    return UNetShape((8, 12), 8, half_ends=request.param)
+
+
 @pytest.fixture
-def model():
+def model(shape):
     """A network whose normalisations have seen something."""
     torch.manual_seed(0)
-    network = UNet(SHAPE)
+    network = UNet(shape)
     for _ in range(5):
         network(torch.rand(4, 3, 32, 32) * 3)
     return network.eval()
@@ -48,16 +52,20 @@ def save(model, tmp_path):
     return write
 
 
+def of(shape):
+    return {"widths": list(shape.widths), "rim": shape.rim, "half_ends": shape.half_ends}
+
+
 def test_export_and_back(model, save):
     batch = np.random.default_rng(0).random((2, 3, 32, 40), np.float32)
     expected = TorchBackend(model).predict(batch)
-    restored = restore(save(ARCHITECTURE))
-    assert restored.shape == SHAPE
+    restored = restore(save(of(model.shape)))
+    assert restored.shape == model.shape
     np.testing.assert_allclose(TorchBackend(restored).predict(batch), expected, atol=5e-3)
 
 
 def test_statistics_change_nothing_but_what_training_sees(model, save):
-    restored = restore(save(ARCHITECTURE))
+    restored = restore(save(of(model.shape)))
     batches = [torch.rand(8, 3, 32, 32) for _ in range(4)]
     with torch.no_grad():
         before = restored(batches[0])
@@ -72,6 +80,15 @@ def test_statistics_change_nothing_but_what_training_sees(model, save):
     assert (seen - mean).abs().max() < 1e-2
 
 
+def test_a_card_that_says_nothing_of_the_ends_means_full_ones(save, shape):
+    if shape.half_ends:
+        with pytest.raises(ModelError, match="Expected a network of 13 convolutions"):
+            restore(save(ARCHITECTURE))
+    else:
+        assert restore(save(ARCHITECTURE)).shape == shape
+
+
+@pytest.mark.parametrize("shape", [UNetShape((8, 12), 8)], ids=["full ends"])
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [

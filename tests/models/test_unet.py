@@ -7,12 +7,13 @@ import torch
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 
 SMALL = UNetShape((6, 8, 8), 4)
+SMALL_HALF = UNetShape((6, 8, 8), 4, half_ends=True)
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=[SMALL, SMALL_HALF], ids=["full ends", "half ends"])
+def model(request):
     torch.manual_seed(0)
-    return UNet(SMALL).eval()
+    return UNet(request.param).eval()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 40), (64, 24)])
@@ -26,7 +27,11 @@ def test_stride():
     assert UNetShape().stride == 32
 
 
-@pytest.mark.parametrize("shape", [SMALL, UNetShape()], ids=["small", "default"])
+@pytest.mark.parametrize(
+    "shape",
+    [SMALL, SMALL_HALF, UNetShape(), UNetShape(half_ends=True)],
+    ids=["small", "small, half ends", "default", "half ends"],
+)
 def test_nothing_beyond_the_halo_changes_a_core(shape):
     """The halo is a bound on what a core of the coarsest grid sees, and not much more than it."""
     torch.manual_seed(0)
@@ -57,3 +62,13 @@ def test_torch_backend(model):
     assert maps.shape == (2, 4, 16, 24)
     again = TorchBackend(model).predict(batch[:1])
     np.testing.assert_allclose(maps[:1], again, atol=1e-5)
+
+
+def test_nothing_is_computed_at_full_resolution_with_half_ends():
+    sizes = []
+    model = UNet(SMALL_HALF).eval()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda _, __, output: sizes.append(output.shape[2]))
+    model(torch.zeros(1, 3, 64, 64))
+    assert max(sizes) == 32

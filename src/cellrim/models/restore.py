@@ -93,7 +93,8 @@ def measure_statistics(model: UNet, batches: Iterable[Tensor]) -> None:
 def _shape(folder: ModelFolder) -> UNetShape:
     architecture = folder.card.architecture
     try:
-        return UNetShape(tuple(int(w) for w in architecture["widths"]), int(architecture["rim"]))
+        widths, rim = tuple(int(w) for w in architecture["widths"]), int(architecture["rim"])
+        return UNetShape(widths, rim, bool(architecture.get("half_ends", False)))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"Expected the widths and the rim of the network in the card of {folder.path}, but got "

@@ -4,7 +4,8 @@ Ronneberger et al. (MICCAI 2015) with residual blocks (He et al., CVPR 2016), sk
 instead of concatenated, and its body at half resolution: one thin convolution at full resolution
 goes in before the stride-2 stem and comes back at the end, where the body's features return by
 sub-pixel shuffling (Shi et al., CVPR 2016). That costs a fifth of the usual U-Net and keeps the
-rims sharp. Torch lives here and in ``training`` only.
+rims sharp. With half ends nothing is computed at full resolution: squares of 4x4 pixels go in, and
+the maps themselves are shuffled. Torch lives here and in ``training`` only.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.models.precision import FLOAT32
 from cellrim.representation.flow import MAPS
 
+ENDS = ("rim.", "stem.", "down.0.", "to_rim.", "refine.", "head.")
+"""Beginnings of the names of the weights that depend on whether the ends are half."""
+
 
 @dataclass(frozen=True, slots=True)
 class UNetShape:
@@ -31,11 +35,14 @@ class UNetShape:
     widths
         Channels at 1/2, 1/4, 1/8 ... of the input's resolution.
     rim
-        Channels at full resolution.
+        Channels of the first layer, which is at full resolution unless the ends are half.
+    half_ends
+        Whether the layers that see the image and draw the maps are at half resolution, too.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 192, 256)
     rim: int = 16
+    half_ends: bool = False
 
     @property
     def stride(self) -> int:
@@ -49,10 +56,10 @@ class UNetShape:
         Summed over the layers: a convolution reaches one pixel of its own grid. Cores begin and
         end at multiples of the stride, so none of them shares a pixel of the coarsest grid.
         """
-        reach = 3  # rim, stem, refine
+        reach = 4 if self.half_ends else 3 + 4  # rim and stem; of full ends also refine and down.0
         for level in range(len(self.widths)):
             grid = 2 ** (level + 1)
-            reach += grid + (grid if level == 0 else grid // 2)
+            reach += grid + grid // 2 if level else 0
             reach += 2 * grid if level < len(self.widths) - 1 else 0
         return -(-reach // self.stride) * self.stride
 
@@ -68,22 +75,28 @@ class UNet(nn.Module):
         super().__init__()
         self.shape = shape = shape or UNetShape()
         widths, rim = shape.widths, shape.rim
-        self.rim = conv(NETWORK_CHANNELS, rim)
-        self.stem = conv(rim, widths[0], stride=2)
-        self.down = nn.ModuleList(
-            Residual(a, b, stride=1 if i == 0 else 2)
-            for i, (a, b) in enumerate(zip((widths[0], *widths[:-1]), widths, strict=True))
-        )
+        first = nn.Identity() if shape.half_ends else Residual(widths[0], widths[0])
+        self.down = nn.ModuleList([first, *(Residual(a, b, stride=2) for a, b in pairwise(widths))])
         self.squeeze = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Residual(a, a) for a in widths[:-1])
-        self.to_rim = nn.Conv2d(widths[0], rim * 4, 1)
         self.shuffle = nn.PixelShuffle(2)
-        self.refine = conv(rim, rim)
-        self.head = nn.Conv2d(rim, len(MAPS), 1)
+        if shape.half_ends:
+            self.rim = conv(NETWORK_CHANNELS, rim, kernel=4, stride=2)
+            self.stem = conv(rim, widths[0])
+            self.head = nn.Conv2d(widths[0], len(MAPS) * 4, 1)
+        else:
+            self.rim = conv(NETWORK_CHANNELS, rim)
+            self.stem = conv(rim, widths[0], stride=2)
+            self.to_rim = nn.Conv2d(widths[0], rim * 4, 1)
+            self.refine = conv(rim, rim)
+            self.head = nn.Conv2d(rim, len(MAPS), 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute the maps of a batch."""
         fine = self.rim(image)
+        if self.shape.half_ends:
+            drawn: Tensor = self.shuffle(self.head(self.body(self.stem(fine))))
+            return drawn
         x = self.shuffle(self.to_rim(self.body(self.stem(fine)))) + fine
         maps: Tensor = self.head(self.refine(x))
         return maps
@@ -125,10 +138,10 @@ class Residual(nn.Module):
         return torch.relu(self.second(self.first(x)) + self.shortcut(x))
 
 
-def conv(inside: int, outside: int, *, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution, batch normalisation, ReLU."""
+def conv(inside: int, outside: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, 3x3 unless said otherwise, batch normalisation, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, stride=stride, padding=1, bias=False),
+        nn.Conv2d(inside, outside, kernel, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(outside),
         nn.ReLU(inplace=True),
     )

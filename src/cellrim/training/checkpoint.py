@@ -20,8 +20,9 @@ class Checkpoint:
     """Everything a training resumes from. Patches are made from their number, so no generator.
 
     ``history`` holds one row per epoch; ``best`` is the score of ``best_model``;
-    ``started_from`` the hash of the exported model that training began with, ``start`` its weights
-    where they are to be blended with the last ones.
+    ``started_from`` the hash of the exported model that training began with, ``borrowed`` the names
+    of the weights taken from it where its ends were other ones, ``start`` all of its weights where
+    they are to be blended with the last ones.
     """
 
     recipe: str
@@ -34,6 +35,7 @@ class Checkpoint:
     best_model: State = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     started_from: str | None = None
+    borrowed: list[str] = field(default_factory=list)
     start: State = field(default_factory=dict)
 
 

@@ -24,12 +24,12 @@ from cellrim.models.card import (
 )
 from cellrim.models.export import export_onnx, largest_difference
 from cellrim.models.precision import FLOAT32
-from cellrim.models.unet import TorchBackend, UNet, UNetShape
+from cellrim.models.unet import TorchBackend, UNet
 from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.representation.flow import DecodeOptions
 from cellrim.training.calibrate import fit_calibration, judge_predictions
 from cellrim.training.checkpoint import Checkpoint, blend, read_checkpoint
-from cellrim.training.loop import CHECKPOINT
+from cellrim.training.loop import CHECKPOINT, shape_of
 from cellrim.training.places import MODEL, Places, Say, packed_index
 from cellrim.training.progress import Progress
 from cellrim.training.recipe import DecodePart, Recipe
@@ -115,7 +115,7 @@ def _better_weights(
     recipe: Recipe, state: Checkpoint, places: Places, samples: Samples, *, say: Say
 ) -> UNet:
     """Network with the candidate's weights that score highest: best epoch, last average, blends."""
-    model = UNet(UNetShape(recipe.model.widths, recipe.model.rim))
+    model = UNet(shape_of(recipe))
     candidates = {"last average": state.average}
     if state.best_model:
         candidates["best epoch"] = state.best_model

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from cellrim.errors import RecipeError
 from cellrim.models.registry import ModelFolder
 from cellrim.models.restore import measure_statistics, restore
-from cellrim.models.unet import UNet, UNetShape
+from cellrim.models.unet import ENDS, UNet, UNetShape
 from cellrim.training.checkpoint import Checkpoint, State, read_checkpoint, write_checkpoint
 from cellrim.training.losses import Losses, map_loss, overlap_counts
 from cellrim.training.patches import PatchSource
@@ -115,6 +115,7 @@ class Trainer:
         self.best_model: State = {}
         self.history: list[dict[str, float]] = []
         self.started_from: str | None = None
+        self.borrowed: frozenset[str] = frozenset()
         self.start: State = {}
 
     # ------------------------------------------------------------------ parts
@@ -123,7 +124,7 @@ class Trainer:
         return PatchSource(self.recipe, packed, index)
 
     def _make_network(self) -> UNet:
-        return UNet(UNetShape(self.recipe.model.widths, self.recipe.model.rim))
+        return UNet(shape_of(self.recipe))
 
     def _losses(self, maps: Tensor, kind: Tensor, target: Tensor) -> Losses:
         return map_loss(maps, kind, target, self.recipe.training)
@@ -155,7 +156,7 @@ class Trainer:
             If it does not fit the recipe's model.
         """
         restored = restore(folder)
-        if restored.shape != self.model.shape:
+        if replace(restored.shape, half_ends=self.model.shape.half_ends) != self.model.shape:
             raise RecipeError(
                 f"Expected a model of {self.model.shape}, as the recipe says, but the one in "
                 f"{folder.path} is {restored.shape}."
@@ -166,7 +167,13 @@ class Trainer:
             for b in range(0, _STATISTICS_BATCHES * size, size)
         )
         measure_statistics(restored, batches)
-        self.start_from(dict(restored.state_dict()))
+        weights = dict(restored.state_dict())
+        if restored.shape != self.model.shape:
+            weights = {k: v for k, v in weights.items() if not k.startswith(ENDS)}
+            self.borrowed = frozenset(weights)
+            own = self.model.state_dict()
+            weights |= {k: v for k, v in own.items() if k not in weights}
+        self.start_from(weights)
         self.started_from = folder.card.sha256
 
     def save(self, path: Path) -> None:
@@ -182,6 +189,7 @@ class Trainer:
             best_model=self.best_model,
             history=self.history,
             started_from=self.started_from,
+            borrowed=sorted(self.borrowed),
             start=self.start,
         )
         write_checkpoint(path, state)
@@ -207,6 +215,7 @@ class Trainer:
         self.patches, self.seconds = state.patches, state.seconds
         self.best, self.best_model, self.history = state.best, state.best_model, state.history
         self.started_from, self.start = state.started_from, state.start
+        self.borrowed = frozenset(state.borrowed)
 
     # ------------------------------------------------------------------ the loop
 
@@ -258,7 +267,12 @@ class Trainer:
         return self.progress >= 1
 
     def judge_start(self, observer: Observer) -> None:
-        """Validate the weights training begins with, as epoch 0: the mark to beat."""
+        """Validate the weights training begins with, as epoch 0: the mark to beat.
+
+        Not where some are random: those draw noise, which takes long to decode and says nothing.
+        """
+        if self.borrowed:
+            return
         if self.recipe.validation.blends:
             self.start = _copied(self.average_state())
         if self.rank == 0:
@@ -286,6 +300,7 @@ class Trainer:
     def _step(self, batch: list[Tensor], tally: _Tally) -> float:
         image, kind, target = (t.to(self.device, non_blocking=True) for t in batch)
         self._parallel.train()
+        self._hold_borrowed()
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate()
         with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
@@ -302,6 +317,14 @@ class Trainer:
         tally.add(losses.foreground, losses.flow, losses.diameter, losses.total)
         tally.overlap += overlap_counts(maps.detach(), kind)
         return tally.smooth(losses.total)
+
+    def _hold_borrowed(self) -> None:
+        """Let only the new layers learn at first, where others came from another model."""
+        if self.borrowed:
+            learns = self.patches >= self.recipe.training.new_layers
+            for name, weight in self.model.named_parameters():
+                if name in self.borrowed:
+                    weight.requires_grad_(learns)
 
     def _rate(self) -> float:
         settings = self.recipe.training
@@ -399,6 +422,12 @@ class _Tally:
         row["train_dice"] = 2 * hit / max(2 * hit + extra + missed, 1.0)
         row["train_iou"] = hit / union
         return row
+
+
+def shape_of(recipe: Recipe) -> UNetShape:
+    """Size of the network that a recipe asks for."""
+    part = recipe.model
+    return UNetShape(part.widths, part.rim, part.half_ends)
 
 
 def choose_device(name: str) -> torch.device:

@@ -59,6 +59,8 @@ class ModelPart(_Part):
 
     widths: tuple[int, ...] = (32, 64, 128, 192, 256)
     rim: int = 16
+    half_ends: bool = False
+    """Whether the layers that see the image and draw the maps are at half resolution, too."""
     canonical_diameter: Positive = 24.0
 
 
@@ -78,6 +80,10 @@ class TrainingPart(_Part):
     small_cells: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Exponent by which pixels of cells smaller than canonical weigh more in the loss."""
     seed: int = 0
+    new_layers: Annotated[int, Field(ge=0)] = 0
+    """Patches over which only the layers learn that the model begun with (--from) lacks (Kumar et
+    al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", ICLR
+    2022)."""
 
 
 class AugmentationPart(_Part):

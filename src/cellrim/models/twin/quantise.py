@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cellrim.io.atomic import atomic_path
 from cellrim.models.card import INT8_NAME, ONNX_NAME, sha256_of
+from cellrim.models.twin.maps import draw_maps_from_pixels
 from cellrim.models.twin.moves import move_whole_pixels
 from cellrim.models.twin.strips import compute_ends_in_strips
 
@@ -39,7 +40,8 @@ Rewrite = Callable[[Any, int], Any]
 
 def rewritten(model: Any, stride: int) -> Any:
     """Return a quantised graph that computes the same numbers in less time and memory."""
-    return compute_ends_in_strips(move_whole_pixels(model), stride=stride)
+    model = draw_maps_from_pixels(move_whole_pixels(model))
+    return compute_ends_in_strips(model, stride=stride)
 
 
 def quantise(
