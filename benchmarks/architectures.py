@@ -9,7 +9,8 @@ The first trains each variant of benchmarks/networks.py in the product's loop, o
 and scores it on the held-back images at their true diameter with the card's decode options. It
 goes on where it was stopped and writes OUT/table.md.
 The second only counts and times. TFLOP (two for a multiply-add) and CPU-seconds (ONNX Runtime,
-one thread, variants in turn) are per megapixel at the canonical scale; the cap is 0.35 TFLOP.
+one thread, variants in turn, in float32 and as the twin in 8-bit integers) are per megapixel at the
+canonical scale; the cap is 0.35 TFLOP.
 """
 
 from __future__ import annotations
@@ -29,16 +30,19 @@ from shared import Table, interleaved
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cellrim.models.card import INT8_NAME, ONNX_NAME
 from cellrim.models.export import export_onnx
+from cellrim.models.twin.quantise import quantise
 from cellrim.training.loop import Trainer
 from cellrim.training.losses import Losses, map_loss
 
 CAP = 0.35
-EDGE = 512
+EDGE, PATCH = 512, 128
 ROUNDS = 5
 # Weight of the loss of each coarser level, as the level above it (Lee et al., AISTATS 2015).
 SIDE_WEIGHT = 0.5
 TFLOP, CPU, MILLIONS = "TFLOP/MP", "CPU-s/MP", "M parameters"
+INT8 = "int8 CPU-s/MP"
 
 
 def main() -> None:
@@ -53,7 +57,7 @@ def main() -> None:
     names = trial.chosen(VARIANTS, options.only)
     results = {name: compare(name, options) for name in names}
     cost = costs(names)
-    table = Table("variant", MILLIONS, TFLOP, CPU, "AP50", "AP75", "AP90", "mAP", "patches")
+    table = Table("variant", MILLIONS, TFLOP, CPU, INT8, "AP50", "AP75", "AP90", "mAP", "patches")
     for name, result in results.items():
         mean = result.sets["mean"]
         table.row(name, *cost[name].values(), *(mean[m] for m in trial.METRICS), result.patches)
@@ -102,27 +106,32 @@ def compare(name: str, options: Any) -> trial.Scored:
 
 
 def show_costs(names: dict[str, Any]) -> None:
-    table = Table("variant", MILLIONS, TFLOP, CPU, f"within {CAP}")
+    table = Table("variant", MILLIONS, TFLOP, CPU, INT8, f"within {CAP}")
     for name, cost in costs(names).items():
         table.row(name, *cost.values(), "yes" if cost[TFLOP] <= CAP else "no")
 
 
 def costs(names: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Parameters, arithmetic and CPU time of each variant."""
-    works = {}
+    works: dict[tuple[str, str], Any] = {}
     batch = np.random.default_rng(0).random((1, 3, EDGE, EDGE), np.float32)
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
-            path = Path(scratch) / f"{name}.onnx"
-            export_onnx(VARIANTS[name](), path)
-            works[name] = runner(path, batch)
+            folder = Path(scratch) / name
+            folder.mkdir()
+            network = VARIANTS[name]()
+            export_onnx(network, folder / ONNX_NAME)
+            # Ranges of noise: times do not depend on them.
+            quantise(folder, [batch[..., :PATCH, :PATCH]], stride=network.shape.stride)
+            works[name, CPU] = runner(folder / ONNX_NAME, batch)
+            works[name, INT8] = runner(folder / INT8_NAME, batch)
         spent = interleaved(works, rounds=ROUNDS)
     megapixels = EDGE**2 / 1e6
     return {
         name: {
             MILLIONS: sum(p.numel() for p in VARIANTS[name]().parameters()) / 1e6,
             TFLOP: tflop(VARIANTS[name]()),
-            CPU: spent[name].cpu / megapixels,
+            **{kind: spent[name, kind].cpu / megapixels for kind in (CPU, INT8)},
         }
         for name in names
     }

@@ -89,8 +89,8 @@ class HalfOutput(UNet):
         return self.shuffle(self.to_rim(self.body(self.stem(image))))
 
 
-class HalfEnds(UNet):
-    """Both ends at half resolution too: 4x4 pixels go in at a stride of 2, four come out of one."""
+class RefinedHalfEnds(UNet):
+    """Half ends with as many layers at half resolution as full ones have in all."""
 
     def __init__(self, shape: UNetShape | None = None) -> None:
         super().__init__(shape)
@@ -180,8 +180,8 @@ def with_context(model: UNet, make: Callable[[int], nn.Module]) -> UNet:
     return model
 
 
-def unet(*widths: int, rim: int = 16) -> Callable[[], UNet]:
-    return lambda: UNet(UNetShape(widths, rim))
+def unet(*widths: int, rim: int = 16, half_ends: bool = False) -> Callable[[], UNet]:
+    return lambda: UNet(UNetShape(widths, rim, half_ends))
 
 
 VARIANTS: dict[str, Callable[[], nn.Module]] = {
@@ -193,7 +193,10 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "deep": unet(*BASE, 256),
     "thin rim": unet(*BASE, rim=8),
     "half output": lambda: HalfOutput(UNetShape(BASE)),
-    "half ends": lambda: HalfEnds(UNetShape(BASE)),
+    "half ends": unet(*BASE, half_ends=True),
+    "half ends, rim 32": unet(*BASE, rim=32, half_ends=True),
+    "half ends, refined": lambda: RefinedHalfEnds(UNetShape(BASE)),
+    "half ends, narrow": unet(32, 48, 96, 160, 256, half_ends=True),
     "plain blocks": lambda: with_blocks(UNet(UNetShape(BASE)), Plain),
     "separable": lambda: with_blocks(UNet(UNetShape(BASE)), Separable),
     "separable wide": lambda: with_blocks(UNet(UNetShape((48, 96, 192, 288, 384))), Separable),

@@ -12,13 +12,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cellrim.core.labels import median_diameter
 from cellrim.datasets import open_dataset
 from cellrim.datasets.base import Sample, Truth
 from cellrim.evaluation import Counts, Scores, scores
 from cellrim.prediction import Segmenter
+
+K = TypeVar("K")
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "general.toml"
 
@@ -170,12 +172,12 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def interleaved(works: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, Cost]:
+def interleaved(works: Mapping[K, Callable[[], Any]], *, rounds: int) -> dict[K, Cost]:
     """Median cost of each piece of work, all of them run in turn, after one run to warm up.
 
     What else the machine does then hits all of them alike.
     """
-    seen: dict[str, list[Cost]] = {name: [] for name in works}
+    seen: dict[K, list[Cost]] = {name: [] for name in works}
     for turn in range(rounds + 1):
         for name, work in works.items():
             cost = cost_of(work)

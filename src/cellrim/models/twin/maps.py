@@ -53,15 +53,17 @@ def _chain(graph: Graph) -> tuple[Any, Any, Any] | None:
         return None
     how = attributes(shuffle)
     conv = graph.makers.get(shuffle.input[0])
-    if (how["blocksize"], how.get("mode")) != (_TWICE, b"CRD") or not _is_plain(graph, conv):
+    if conv is None or (how["blocksize"], how.get("mode")) != (_TWICE, b"CRD"):
         return None
     before = graph.makers.get(conv.input[0])
     alone = len(graph.takers(conv.input[0])) == 1
-    return (before, conv, shuffle) if before.op_type == "DequantizeLinear" and alone else None
+    if before is None or before.op_type != "DequantizeLinear" or not alone:
+        return None
+    return (before, conv, shuffle) if _is_plain(graph, conv) else None
 
 
 def _is_plain(graph: Graph, conv: Any) -> bool:
-    if conv is None or conv.op_type != "Conv" or len(conv.input) != len(("x", "w", "b")):
+    if conv.op_type != "Conv" or len(conv.input) != len(("x", "w", "b")):
         return False
     how = attributes(conv)
     steps = {*how.get("strides", ()), how.get("group", 1), *how["kernel_shape"]}
