@@ -13,6 +13,10 @@ from cellrim.models.twin.quantise import quantise
 from cellrim.models.unet import UNet, UNetShape
 
 
+def drawn(made, stride):
+    return draw_maps_from_pixels(made, stride=stride)
+
+
 def kinds(path):
     return {n.op_type for n in onnx.load(path, load_external_data=False).graph.node}
 
@@ -26,10 +30,7 @@ def test_the_same_maps(run, tmp_path, shape, width):
     model(torch.randn(4, 3, 64, 64))  # batch statistics that are not the initial ones
     export_onnx(model.eval(), tmp_path / ONNX_NAME)
     batches = [np.random.default_rng(i).random((1, 3, 64, 64), np.float32) for i in range(4)]
-    rewrites = {
-        "before": lambda made, _: made,
-        "after": lambda made, _: draw_maps_from_pixels(made),
-    }
+    rewrites = {"before": lambda made, _: made, "after": drawn}
     maps = {}
     for name, rewrite in rewrites.items():
         quantise(tmp_path, batches, stride=model.shape.stride, rewrite=rewrite)
@@ -77,7 +78,7 @@ def shuffle(source="c", **how):
 
 def test_this_is_the_end_that_is_rewritten():
     model = end(conv(), shuffle())
-    draw_maps_from_pixels(model)
+    drawn(model, 4)
     onnx.checker.check_model(model)
     assert "MatMul" in {node.op_type for node in model.graph.node}
 
@@ -98,4 +99,4 @@ def test_other_ends_stay_as_they_are(nodes):
     doubled = helper.make_node("Add", ["d", "d"], ["d2"])
     model = end(*([doubled] if "d2" in nodes[0].input else []), *nodes)
     before = str(model.graph.node)
-    assert str(draw_maps_from_pixels(model).graph.node) == before
+    assert str(drawn(model, 4).graph.node) == before

@@ -53,6 +53,45 @@ class Graph:
         self.proto.node.extend(nodes)
 
 
+def slice_evenly(
+    graph: Graph, source: str, parts: list[str], *, axis: int, beside: int = 0
+) -> list[Any]:
+    """Make nodes that cut a tensor, of any size, into parts of about the same size.
+
+    Parameters
+    ----------
+    graph
+        Gets the constants.
+    source
+        What is cut.
+    parts
+        Names that the parts get, in their order along the axis.
+    axis
+        Along which it is cut.
+    beside
+        Elements by which parts overlap.
+    """
+    make = helper.make_node
+    where = graph.add_integers(f"{source}/axis", axis)
+    overlap = graph.add_integers(f"{source}/beside", beside)
+    count = graph.add_integers(f"{source}/parts", len(parts))
+    size, inner = f"{source}/size", f"{source}/inner"
+    nodes = [
+        make("Shape", [source], [size], start=axis, end=axis + 1),
+        make("Sub", [size, overlap], [inner]),
+    ]
+    for number in range(len(parts) + 1):
+        factor = graph.add_integers(f"{source}/times{number}", number)
+        share, start = f"{source}/share{number}", f"{source}/start{number}"
+        nodes += [make("Mul", [inner, factor], [share]), make("Div", [share, count], [start])]
+        if number:
+            nodes.append(make("Add", [start, overlap], [f"{source}/end{number - 1}"]))
+    for number, part in enumerate(parts):
+        bounds = [f"{source}/start{number}", f"{source}/end{number}"]
+        nodes.append(make("Slice", [source, *bounds, where], [part]))
+    return nodes
+
+
 def attributes(node: Any) -> dict[str, Any]:
     """Return the attributes of a node by their names."""
     return {a.name: helper.get_attribute_value(a) for a in node.attribute}

@@ -8,18 +8,19 @@ moves of pairs of pixels do the rest (docs/decisions/0015-twin.md).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnx import helper
 
-from cellrim.models.twin.graph import Graph, attributes
+from cellrim.models.twin.graph import Graph, attributes, slice_evenly
+from cellrim.models.twin.strips import STRIPS
 
 _TWICE = 2
 _BLOCK = _TWICE * _TWICE
 _CHANNELS_LAST = (0, 2, 3, 1)
 
 
-def draw_maps_from_pixels(model: Any) -> Any:
+def draw_maps_from_pixels(model: Any, *, stride: int) -> Any:
     """Rewrite the way from the last 8-bit tensor to the maps, where it is the one described above.
 
     Parameters
@@ -27,6 +28,8 @@ def draw_maps_from_pixels(model: Any) -> Any:
     model
         ONNX model with QuantizeLinear and DequantizeLinear nodes, as ONNX Runtime's static
         quantisation makes it; maps ``BCYX`` out.
+    stride
+        Images have at least as many rows; not more strips are made than places.
 
     Returns
     -------
@@ -37,10 +40,7 @@ def draw_maps_from_pixels(model: Any) -> Any:
     chain = _chain(graph)
     if chain is None:
         return model
-    dequantise, conv, shuffle = chain
-    channels = graph.value(conv.input[2])
-    assert channels is not None
-    new = _drawn(graph, dequantise, conv, shuffle.output[0], maps=len(channels) // _BLOCK)
+    new = _drawn(graph, chain, min(STRIPS, stride // _TWICE))
     rest = [node for node in model.graph.node if node not in chain]
     graph.replace_nodes([*rest, *new])
     return model
@@ -71,39 +71,72 @@ def _is_plain(graph: Graph, conv: Any) -> bool:
     return steps == {1} and not any(how.get("pads", ())) and bias is not None
 
 
-def _drawn(graph: Graph, before: Any, conv: Any, target: str, *, maps: int) -> list[Any]:
-    """Nodes from the 8-bit tensor to the maps."""
-
-    def name(what: str) -> str:
-        return f"{target}/{what}"
-
-    kernel = graph.add_integers(name("kernel"), (0, -1))
-    pairs = graph.add_integers(name("pairs"), (0, 0, 0, maps * _TWICE, _TWICE))
-    blocks = graph.add_integers(name("blocks"), (maps, _TWICE))
-    first, second, third = (graph.add_integers(name(f"axis{i}"), i) for i in range(3))
-    rest = graph.add_integers(name("rest"), -1)
-    twice = graph.add_integers(name("twice"), _TWICE)
-    some = graph.add_integers(name("maps"), maps)
-    make = helper.make_node
+def _drawn(graph: Graph, chain: tuple[Any, Any, Any], strips: int) -> list[Any]:
+    """Nodes from the 8-bit tensor to the maps, in strips: the float numbers take most memory."""
+    before, conv, shuffle = chain
+    target = shuffle.output[0]
+    bias = graph.value(conv.input[2])
+    assert bias is not None
+    maps = len(bias) // _BLOCK
+    kernel = graph.add_integers(f"{target}/kernel", (0, -1))
+    pixels, weights = f"{target}/pixels", f"{target}/weights"
+    constants = _Constants(
+        quantisation=tuple(before.input[1:]),
+        weights=weights,
+        bias=conv.input[2],
+        pairs=graph.add_integers(f"{target}/pairs", (0, 0, 0, maps * _TWICE, _TWICE)),
+        blocks=graph.add_integers(f"{target}/blocks", (maps, _TWICE)),
+        maps=graph.add_integers(f"{target}/maps", maps),
+        rest=graph.add_integers(f"{target}/rest", -1),
+        twice=graph.add_integers(f"{target}/twice", _TWICE),
+        axes=tuple(graph.add_integers(f"{target}/axis{i}", i) for i in range(len("BYX"))),
+    )
+    parts = [f"{target}/{number}" for number in range(strips)]
     return [
         # The weights stay those of the float network; the session folds this at load.
-        make("Reshape", [conv.input[1], kernel], [name("flat")]),
-        make("Transpose", [name("flat")], [name("weights")], perm=(1, 0)),
-        make("Transpose", [before.input[0]], [name("pixels8")], perm=_CHANNELS_LAST),
-        make("DequantizeLinear", [name("pixels8"), *before.input[1:]], [name("pixels")]),
-        make("MatMul", [name("pixels"), name("weights")], [name("product")]),
-        make("Add", [name("product"), conv.input[2]], [name("drawn")]),
-        make("Shape", [name("drawn")], [name("shape")]),
-        make("Gather", [name("shape"), first], [name("batch")]),
-        make("Gather", [name("shape"), second], [name("height")]),
-        make("Gather", [name("shape"), third], [name("half")]),
-        make("Mul", [name("half"), twice], [name("width")]),
+        helper.make_node("Reshape", [conv.input[1], kernel], [f"{weights}/flat"]),
+        helper.make_node("Transpose", [f"{weights}/flat"], [weights], perm=(1, 0)),
+        helper.make_node("Transpose", [before.input[0]], [pixels], perm=_CHANNELS_LAST),
+        *slice_evenly(graph, pixels, parts, axis=1),
+        *(node for part in parts for node in _draw_strip(part, constants)),
+        helper.make_node("Concat", [f"{part}/maps" for part in parts], [target], axis=2),
+    ]
+
+
+class _Constants(NamedTuple):
+    """Names of the tensors that all strips share."""
+
+    quantisation: tuple[str, ...]
+    weights: str
+    bias: str
+    pairs: str
+    blocks: str
+    maps: str
+    rest: str
+    twice: str
+    axes: tuple[str, ...]
+
+
+def _draw_strip(strip: str, c: _Constants) -> list[Any]:
+    """Nodes from 8-bit pixels ``BYXC`` to maps ``BCYX`` of twice the height and width."""
+    make = helper.make_node
+    batch, height, half = (f"{strip}/{axis}" for axis in "byx")
+    return [
+        make("DequantizeLinear", [strip, *c.quantisation], [f"{strip}/pixels"]),
+        make("MatMul", [f"{strip}/pixels", c.weights], [f"{strip}/product"]),
+        make("Add", [f"{strip}/product", c.bias], [f"{strip}/drawn"]),
+        make("Shape", [f"{strip}/drawn"], [f"{strip}/shape"]),
+        *(
+            make("Gather", [f"{strip}/shape", axis], [size])
+            for axis, size in zip(c.axes, (batch, height, half), strict=True)
+        ),
+        make("Mul", [half, c.twice], [f"{strip}/width"]),
         # Axes: B, Y, X, (map, row of the block), column of the block.
-        make("Reshape", [name("drawn"), pairs], [name("apart")]),
-        make("Transpose", [name("apart")], [name("lines")], perm=(0, 3, 1, 2, 4)),
-        make("Concat", [name("batch"), blocks, name("height"), rest], [name("to_rows")], axis=0),
-        make("Reshape", [name("lines"), name("to_rows")], [name("rows")]),
-        make("Transpose", [name("rows")], [name("woven")], perm=(0, 1, 3, 2, 4)),
-        make("Concat", [name("batch"), some, rest, name("width")], [name("to_maps")], axis=0),
-        make("Reshape", [name("woven"), name("to_maps")], [target]),
+        make("Reshape", [f"{strip}/drawn", c.pairs], [f"{strip}/apart"]),
+        make("Transpose", [f"{strip}/apart"], [f"{strip}/lines"], perm=(0, 3, 1, 2, 4)),
+        make("Concat", [batch, c.blocks, height, c.rest], [f"{strip}/to_rows"], axis=0),
+        make("Reshape", [f"{strip}/lines", f"{strip}/to_rows"], [f"{strip}/rows"]),
+        make("Transpose", [f"{strip}/rows"], [f"{strip}/woven"], perm=(0, 1, 3, 2, 4)),
+        make("Concat", [batch, c.maps, c.rest, f"{strip}/width"], [f"{strip}/to_maps"], axis=0),
+        make("Reshape", [f"{strip}/woven", f"{strip}/to_maps"], [f"{strip}/maps"]),
     ]

@@ -40,7 +40,7 @@ Rewrite = Callable[[Any, int], Any]
 
 def rewritten(model: Any, stride: int) -> Any:
     """Return a quantised graph that computes the same numbers in less time and memory."""
-    model = draw_maps_from_pixels(move_whole_pixels(model))
+    model = draw_maps_from_pixels(move_whole_pixels(model), stride=stride)
     return compute_ends_in_strips(model, stride=stride)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper, numpy_helper
 
-from cellrim.models.twin.graph import Graph, attributes
+from cellrim.models.twin.graph import Graph, attributes, slice_evenly
 
 STRIPS = 8
 _ROWS = 2  # axis of the tensors BCYX
@@ -95,13 +95,14 @@ def _can_be_cut(node: Any) -> bool:
 def _cut(graph: Graph, chain: list[Any], count: int) -> None:
     """Replace a chain by as many, each for its rows and one more on either side."""
     source, target = chain[0].input[0], chain[-1].output[0]
-    axis = graph.add_integers(f"{target}/axis", _ROWS)
-    nodes = [*_padded(graph, chain, source, f"{target}/rows"), *_bounds(graph, target, count)]
+    rows = f"{target}/rows"
+    parts = [f"{target}/{number}" for number in range(count)]
+    nodes = [
+        *_padded(graph, chain, source, rows),
+        *slice_evenly(graph, rows, parts, axis=_ROWS, beside=_BESIDE),
+    ]
     strips = []
-    for number in range(count):
-        name = f"{target}/{number}"
-        bounds = [f"{target}/start{number}", f"{target}/end{number}"]
-        nodes.append(helper.make_node("Slice", [f"{target}/rows", *bounds, axis], [name]))
+    for name in parts:
         for node in chain:
             before, name = name, f"{name}/{node.op_type}"
             nodes.append(_for_strip(node, before, name))
@@ -122,26 +123,6 @@ def _padded(graph: Graph, chain: list[Any], source: str, target: str) -> list[An
         zero = numpy_helper.from_array(np.zeros((), np.float32), nothing)
         graph.proto.initializer.append(zero)
     return [helper.make_node("Pad", [source, rows, nothing], [target])]
-
-
-def _bounds(graph: Graph, name: str, count: int) -> list[Any]:
-    """Where each strip starts and ends among the padded rows, of any height."""
-    beside = graph.add_integers(f"{name}/beside", _BESIDE)
-    parts = graph.add_integers(f"{name}/parts", count)
-    nodes = [
-        helper.make_node("Shape", [f"{name}/rows"], [f"{name}/height"], start=_ROWS, end=_ROWS + 1),
-        helper.make_node("Sub", [f"{name}/height", beside], [f"{name}/inner"]),
-    ]
-    for number in range(count + 1):
-        factor = graph.add_integers(f"{name}/times{number}", number)
-        share, start = f"{name}/share{number}", f"{name}/start{number}"
-        nodes += [
-            helper.make_node("Mul", [f"{name}/inner", factor], [share]),
-            helper.make_node("Div", [share, parts], [start]),
-        ]
-        if number:
-            nodes.append(helper.make_node("Add", [start, beside], [f"{name}/end{number - 1}"]))
-    return nodes
 
 
 def _for_strip(node: Any, source: str, target: str) -> Any:
