@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from cellrim.representation.encode import encode
-from cellrim.training.losses import map_loss, overlap_counts
+from cellrim.training.losses import imitation_loss, map_loss, overlap_counts
 from cellrim.training.recipe import TrainingPart
 from cellrim.training.store import CELL, IGNORE
 
@@ -50,3 +50,23 @@ def test_a_batch_without_cells_or_without_annotation_is_finite():
     for fill in (0, IGNORE):
         kind = torch.full((2, 8, 8), fill, dtype=torch.int8)
         assert torch.isfinite(map_loss(maps, kind, torch.zeros(2, 3, 8, 8), TrainingPart()).total)
+
+
+def test_a_teacher_that_draws_the_truth_teaches_the_truth():
+    truth, kind, target = example()
+    maps = truth + torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    settings = TrainingPart(small_cells=1.0)
+    sure = truth.clone()
+    sure[:, 0] *= 10
+    expected = map_loss(maps, kind, target, settings)
+    for part, found in zip(expected, imitation_loss(maps, sure, settings), strict=True):
+        torch.testing.assert_close(found, part, rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_is_better_than_to_draw_what_the_teacher_draws():
+    taught = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    maps = taught.clone().requires_grad_()
+    loss = imitation_loss(maps, taught, TrainingPart())
+    torch.autograd.backward(loss.total)
+    assert maps.grad.abs().max() < 1e-7
+    assert imitation_loss(taught + 0.1, taught, TrainingPart()).total > loss.total

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 import torch
 
-from cellrim.errors import RecipeError
+from cellrim.errors import CellrimError, RecipeError
 from cellrim.models.card import read_card
 from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.registry import find_model
@@ -231,6 +231,33 @@ def test_a_network_with_other_ends_borrows_the_rest_and_learns_its_own_layers_fi
     assert changed() >= set(borrowed)
 
 
+def test_a_teacher_is_imitated(recipe, trained, tmp_path):
+    places, folder, _ = trained
+    index = read_index(places.packed_folder)
+    settings = {"teacher": str(folder), "patches": 600, "learning_rate": 5e-3}
+    taught = recipe.model_copy(update={"training": recipe.training.model_copy(update=settings)})
+    new = Trainer(taught, places.packed_folder, index, limits=ALONE)
+    image = tifffile.imread(places.data / "discs" / "images" / "field0.tif")
+    batch = np.float32(image[None, None, :, :96] / 255).repeat(3, axis=1)
+    teacher = OnnxBackend(folder, read_card(folder / "card.json"), precision="float32")
+    wanted = teacher.predict(batch)[:, :3]
+
+    def difference():
+        return np.abs(TorchBackend(new.model).predict(batch)[:, :3] - wanted).mean()
+
+    before = difference()
+    assert new.run(tmp_path, StopAt(-1))
+    assert difference() < before / 2
+    state = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert state.taught_by == read_card(folder / "card.json").sha256
+    unknown = recipe.training.model_copy(update={"teacher": "nobody"})
+    with pytest.raises(CellrimError, match="nobody"):
+        Trainer(
+            recipe.model_copy(update={"training": unknown}), places.packed_folder, index,
+            limits=ALONE,
+        )  # fmt: skip
+
+
 class NoEpoch:
     """An observer that nothing may be shown to."""
 
@@ -244,6 +271,12 @@ def test_the_card_names_the_model_that_training_went_on_from(recipe, trained, tm
     new = train(recipe, again, limits=ALONE, start_from=folder, progress=QUIET)
     assert read_card(new / "card.json").started_from == read_card(folder / "card.json").sha256
     assert read_card(folder / "card.json").started_from is None
+    checkpoint = places.run / "checkpoint.pt"
+    further = Trainer(recipe, places.packed_folder, read_index(places.packed_folder), limits=ALONE)
+    further.start_from_checkpoint(again.run / "checkpoint.pt")
+    assert further.started_from == read_card(folder / "card.json").sha256
+    further.start_from_checkpoint(checkpoint)
+    assert further.started_from is None
 
 
 def test_recipes_and_data_that_cannot_work_are_refused(recipe, tmp_path, discs):

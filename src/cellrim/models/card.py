@@ -86,6 +86,8 @@ class ModelCard(BaseModel):
         Training patches, counted with repetition; those of ``started_from`` do not count.
     started_from
         ``sha256`` of the model whose weights training began with; None for random ones.
+    taught_by
+        ``sha256`` of the model whose maps were learnt; None for the annotation.
     validation
         Metrics of each validation set: set name to metric name to value.
     intervals
@@ -119,6 +121,7 @@ class ModelCard(BaseModel):
     recipe: str = ""
     patches_seen: Annotated[int, Field(ge=0)] = 0
     started_from: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    taught_by: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     validation: dict[str, dict[str, float]] = Field(default_factory=dict)
     intervals: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
     limitations: tuple[str, ...] = ()

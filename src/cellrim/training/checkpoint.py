@@ -20,7 +20,8 @@ class Checkpoint:
     """Everything a training resumes from. Patches are made from their number, so no generator.
 
     ``history`` holds one row per epoch; ``best`` is the score of ``best_model``;
-    ``started_from`` the hash of the exported model that training began with, ``borrowed`` the names
+    ``started_from`` the hash of the exported model that training began with, ``taught_by`` that of
+    the one whose maps were learnt, ``borrowed`` the names
     of the weights taken from it where its ends were other ones, ``start`` all of its weights where
     they are to be blended with the last ones.
     """
@@ -35,6 +36,7 @@ class Checkpoint:
     best_model: State = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     started_from: str | None = None
+    taught_by: str | None = None
     borrowed: list[str] = field(default_factory=list)
     start: State = field(default_factory=dict)
 

@@ -217,6 +217,7 @@ def _complete(
             "recipe": recipe.model_dump_json(),
             "patches_seen": state.patches,
             "started_from": state.started_from,
+            "taught_by": state.taught_by,
             "validation": {
                 s.name: {"images": float(s.images), **{k: round(v, 4) for k, v in s.values.items()}}
                 for s in sets

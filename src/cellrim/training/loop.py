@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cellrim.errors import RecipeError
-from cellrim.models.registry import ModelFolder
+from cellrim.models.registry import ModelFolder, find_model
 from cellrim.models.restore import measure_statistics, restore
 from cellrim.models.unet import ENDS, UNet, UNetShape
 from cellrim.training.checkpoint import Checkpoint, State, read_checkpoint, write_checkpoint
-from cellrim.training.losses import Losses, map_loss, overlap_counts
+from cellrim.training.losses import Losses, imitation_loss, map_loss, overlap_counts
 from cellrim.training.patches import PatchSource
 from cellrim.training.recipe import Recipe
 from cellrim.training.store import Index
@@ -102,6 +102,8 @@ class Trainer:
         self.model = _channels_last(self._make_network().to(self.device))
         self.average = _channels_last(self._make_network().to(self.device))
         self.average.load_state_dict(self.model.state_dict())
+        self.taught_by: str | None = None
+        self._teacher = self._make_teacher()
         self._parallel: nn.Module = self.model
         if self.world > 1:
             self._parallel = _distributed(self.model, self.device)
@@ -126,6 +128,14 @@ class Trainer:
     def _make_network(self) -> UNet:
         return UNet(shape_of(self.recipe))
 
+    def _make_teacher(self) -> UNet | None:
+        name = self.recipe.training.teacher
+        if name is None:
+            return None
+        folder = find_model(name)
+        self.taught_by = folder.card.sha256
+        return _channels_last(restore(folder).to(self.device)).requires_grad_(False)
+
     def _losses(self, maps: Tensor, kind: Tensor, target: Tensor) -> Losses:
         return map_loss(maps, kind, target, self.recipe.training)
 
@@ -144,6 +154,18 @@ class Trainer:
             self.average.load_state_dict(weights)
         except RuntimeError as error:
             raise RecipeError(f"The weights do not fit the recipe's model: {error}") from error
+
+    def start_from_checkpoint(self, path: Path) -> None:
+        """Begin with the averaged weights of another training of the same network.
+
+        Raises
+        ------
+        RecipeError
+            If the file is no checkpoint, or of another network.
+        """
+        before = read_checkpoint(path)
+        self.start_from(before.average)
+        self.started_from = before.started_from
 
     def start_from_model(self, folder: ModelFolder) -> None:
         """Begin with the weights of an exported model; statistics come from this recipe's patches.
@@ -189,6 +211,7 @@ class Trainer:
             best_model=self.best_model,
             history=self.history,
             started_from=self.started_from,
+            taught_by=self.taught_by,
             borrowed=sorted(self.borrowed),
             start=self.start,
         )
@@ -305,7 +328,11 @@ class Trainer:
             group["lr"] = self._rate()
         with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
             maps = self._parallel(image.contiguous(memory_format=torch.channels_last))
-        losses = self._losses(maps, kind, target)
+        taught = self._taught(image)
+        if taught is None:
+            losses = self._losses(maps, kind, target)
+        else:
+            losses = imitation_loss(maps, taught, self.recipe.training)
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(losses.total))
         self._scaler.unscale_(self._optimiser)
@@ -317,6 +344,15 @@ class Trainer:
         tally.add(losses.foreground, losses.flow, losses.diameter, losses.total)
         tally.overlap += overlap_counts(maps.detach(), kind)
         return tally.smooth(losses.total)
+
+    @torch.no_grad()
+    def _taught(self, image: Tensor) -> Tensor | None:
+        """Let the teacher draw the maps of a batch; None without one."""
+        if self._teacher is None:
+            return None
+        with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
+            taught: Tensor = self._teacher(image.contiguous(memory_format=torch.channels_last))
+        return taught
 
     def _hold_borrowed(self) -> None:
         """Let only the new layers learn at first, where others came from another model."""

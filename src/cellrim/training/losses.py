@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,7 @@ from cellrim.training.store import CELL, IGNORE
 _MOST_OCTAVES = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
+class Losses(NamedTuple):
     """The parts of the loss of one batch; ``total`` is what is minimised (scalars, float32)."""
 
     total: Tensor
@@ -48,10 +47,38 @@ def map_loss(maps: Tensor, kind: Tensor, target: Tensor, settings: TrainingPart)
     ``(canonical / diameter) ** small_cells``: unweighted, a cell of a third of the diameter
     counts a ninth.
     """
-    maps = maps.float()
     cell = (kind == CELL).float()
+    return _compared(maps, cell, kind != IGNORE, target, settings)
+
+
+def imitation_loss(maps: Tensor, taught: Tensor, settings: TrainingPart) -> Losses:
+    """Compare maps with those of another network on the same patches.
+
+    Parameters
+    ----------
+    maps, taught
+        float ``(B, 4, H, W)``: of the network that learns, and of the one that it learns from.
+    settings
+        Weights of the parts.
+
+    Notes
+    -----
+    As :func:`map_loss`, with the other network's probability in the place of the annotation, and
+    everywhere: it has an answer where nobody has annotated, too.
+    """
+    taught = taught.float()
+    cell = torch.sigmoid(taught[:, 0])
+    everywhere = torch.ones_like(cell, dtype=torch.bool)
+    return _compared(maps, cell, everywhere, taught[:, 1:], settings)
+
+
+def _compared(
+    maps: Tensor, cell: Tensor, known: Tensor, target: Tensor, settings: TrainingPart
+) -> Losses:
+    """Compare maps with the probability of a cell, float ``(B, H, W)``, and the other maps."""
+    maps = maps.float()
     smaller = (-target[:, 2]).clamp(0, _MOST_OCTAVES) * cell
-    weight = (kind != IGNORE).float() * torch.exp2(settings.small_cells * smaller)
+    weight = known.float() * torch.exp2(settings.small_cells * smaller)
     total_weight = weight.sum().clamp(min=1)
     cross = functional.binary_cross_entropy_with_logits(maps[:, 0], cell, reduction="none")
     foreground = (cross * weight).sum() / total_weight

@@ -84,6 +84,9 @@ class TrainingPart(_Part):
     """Patches over which only the layers learn that the model begun with (--from) lacks (Kumar et
     al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", ICLR
     2022)."""
+    teacher: str | None = None
+    """Model, by its name or folder, whose maps are learnt in place of the annotation (Beyer et al.,
+    "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022)."""
 
 
 class AugmentationPart(_Part):

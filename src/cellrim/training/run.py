@@ -8,7 +8,6 @@ from cellrim.errors import RecipeError
 from cellrim.io.atomic import atomic_path
 from cellrim.models.registry import find_model
 from cellrim.models.unet import UNet
-from cellrim.training.checkpoint import read_checkpoint
 from cellrim.training.finish import finish
 from cellrim.training.loop import CHECKPOINT, Limits, Trainer
 from cellrim.training.places import LOG, RECIPE, Places, packed_index
@@ -115,6 +114,6 @@ def train(
 
 def _start_from(trainer: Trainer, source: str | Path) -> None:
     if Path(source).is_file():
-        trainer.start_from(read_checkpoint(Path(source)).average)
+        trainer.start_from_checkpoint(Path(source))
     else:
         trainer.start_from_model(find_model(source))
