@@ -100,7 +100,7 @@ def halve(labels: NDArray[Any]) -> NDArray[Any]:
 
 def areas(labels: Labels) -> NDArray[np.int64]:
     """Area in pixels of each instance that is present, in the order of the ids."""
-    counts = np.bincount(labels.ravel())[1:]
+    counts = np.bincount(labels[labels > 0])  # most pixels are background, and need not be counted
     return counts[counts > 0].astype(np.int64)
 
 

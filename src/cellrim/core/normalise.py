@@ -158,7 +158,9 @@ def normalise(pixels: NDArray[Any], intensity: IntensityRange) -> NDArray[np.flo
     low = np.asarray(intensity.low, np.float32)
     span = np.asarray(intensity.high, np.float32) - low
     scale = np.divide(1.0, span, out=np.zeros_like(span), where=span != 0)
-    result: NDArray[np.float32] = (pixels.astype(np.float32) - low) * scale
+    result: NDArray[np.float32] = pixels.astype(np.float32)
+    result -= low
+    result *= scale
     if pixels.dtype.kind == "f":
         np.nan_to_num(result, copy=False, nan=0.0, posinf=CLIP[1], neginf=CLIP[0])
     return np.clip(result, *CLIP, out=result)

@@ -185,11 +185,14 @@ def stitch(
     ndarray
         float32, axes ``CYX``, the size of the image.
     """
+    def core_of(tile: Tile) -> NDArray[np.float32]:
+        return run(read_tile(image, tile))[:, *tile.inner]
+
+    if len(tiles) == 1:  # nothing to put together
+        return np.ascontiguousarray(core_of(tiles[0]))
     maps = np.empty((channels, *image.shape[:2]), np.float32)
     for tile in tiles:
-        inner_y, inner_x = tile.inner
-        core_y, core_x = tile.core
-        maps[:, core_y, core_x] = run(read_tile(image, tile))[:, inner_y, inner_x]
+        maps[:, *tile.core] = core_of(tile)
     return maps
 
 

@@ -196,6 +196,8 @@ class Segmenter:
             options or self.card.decode, (height, width), of=prediction.shape
         )
         small, sure = decode_with_confidence(prediction.maps, options)
+        if small.shape == prediction.shape:
+            return small, self.card.calibrated(sure)
         probability = probability_of(prediction.maps[0])
         labels = labels_at_size(
             small, probability, prediction.shape, threshold=options.foreground_threshold
