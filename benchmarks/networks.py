@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -180,8 +181,8 @@ def with_context(model: UNet, make: Callable[[int], nn.Module]) -> UNet:
     return model
 
 
-def unet(*widths: int, rim: int = 16, half_ends: bool = False) -> Callable[[], UNet]:
-    return lambda: UNet(UNetShape(widths, rim, half_ends))
+def unet(*widths: int, **others: Any) -> Callable[[], UNet]:
+    return lambda: UNet(UNetShape(widths, **others))
 
 
 VARIANTS: dict[str, Callable[[], nn.Module]] = {
@@ -193,10 +194,12 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "deep": unet(*BASE, 256),
     "thin rim": unet(*BASE, rim=8),
     "half output": lambda: HalfOutput(UNetShape(BASE)),
-    "half ends": unet(*BASE, half_ends=True),
-    "half ends, rim 32": unet(*BASE, rim=32, half_ends=True),
+    "half in": unet(*BASE, half_in=True),
+    "half out": unet(*BASE, half_out=True),
+    "half ends": unet(*BASE, half_in=True, half_out=True),
+    "half ends, rim 32": unet(*BASE, rim=32, half_in=True, half_out=True),
     "half ends, refined": lambda: RefinedHalfEnds(UNetShape(BASE)),
-    "half ends, narrow": unet(32, 48, 96, 160, 256, half_ends=True),
+    "half ends, narrow": unet(32, 48, 96, 160, 256, half_in=True, half_out=True),
     "plain blocks": lambda: with_blocks(UNet(UNetShape(BASE)), Plain),
     "separable": lambda: with_blocks(UNet(UNetShape(BASE)), Separable),
     "separable wide": lambda: with_blocks(UNet(UNetShape((48, 96, 192, 288, 384))), Separable),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,18 @@ import torch
 from cellrim.models.unet import TorchBackend, UNet, UNetShape
 
 SMALL = UNetShape((6, 8, 8), 4)
-SMALL_HALF = UNetShape((6, 8, 8), 4, half_ends=True)
+ENDS = {
+    "full ends": {},
+    "half in": {"half_in": True},
+    "half out": {"half_out": True},
+    "half ends": {"half_in": True, "half_out": True},
+}
 
 
-@pytest.fixture(params=[SMALL, SMALL_HALF], ids=["full ends", "half ends"])
+@pytest.fixture(params=ENDS.values(), ids=ENDS)
 def model(request):
     torch.manual_seed(0)
-    return UNet(request.param).eval()
+    return UNet(replace(SMALL, **request.param)).eval()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 40), (64, 24)])
@@ -27,13 +34,11 @@ def test_stride():
     assert UNetShape().stride == 32
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [SMALL, SMALL_HALF, UNetShape(), UNetShape(half_ends=True)],
-    ids=["small", "small, half ends", "default", "half ends"],
-)
-def test_nothing_beyond_the_halo_changes_a_core(shape):
+@pytest.mark.parametrize("shape", [SMALL, UNetShape()], ids=["small", "default"])
+@pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
+def test_nothing_beyond_the_halo_changes_a_core(shape, ends):
     """The halo is a bound on what a core of the coarsest grid sees, and not much more than it."""
+    shape = replace(shape, **ends)
     torch.manual_seed(0)
     model = UNet(shape).eval().double()
     with torch.no_grad():
@@ -64,11 +69,12 @@ def test_torch_backend(model):
     np.testing.assert_allclose(maps[:1], again, atol=1e-5)
 
 
-def test_nothing_is_computed_at_full_resolution_with_half_ends():
+def test_only_full_ends_compute_at_full_resolution(model):
     sizes = []
-    model = UNet(SMALL_HALF).eval()
     for layer in model.modules():
         if isinstance(layer, torch.nn.Conv2d):
             layer.register_forward_hook(lambda _, __, output: sizes.append(output.shape[2]))
     model(torch.zeros(1, 3, 64, 64))
-    assert max(sizes) == 32
+    shape = model.shape
+    assert max(sizes) == (32 if shape.half_in and shape.half_out else 64)
+    assert sizes.count(64) == (not shape.half_in) + 2 * (not shape.half_out)

@@ -185,6 +185,7 @@ def stitch(
     ndarray
         float32, axes ``CYX``, the size of the image.
     """
+
     def core_of(tile: Tile) -> NDArray[np.float32]:
         return run(read_tile(image, tile))[:, *tile.inner]
 

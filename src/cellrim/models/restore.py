@@ -93,8 +93,12 @@ def measure_statistics(model: UNet, batches: Iterable[Tensor]) -> None:
 def _shape(folder: ModelFolder) -> UNetShape:
     architecture = folder.card.architecture
     try:
-        widths, rim = tuple(int(w) for w in architecture["widths"]), int(architecture["rim"])
-        return UNetShape(widths, rim, bool(architecture.get("half_ends", False)))
+        return UNetShape(
+            widths=tuple(int(w) for w in architecture["widths"]),
+            rim=int(architecture["rim"]),
+            half_in=bool(architecture.get("half_in", False)),
+            half_out=bool(architecture.get("half_out", False)),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"Expected the widths and the rim of the network in the card of {folder.path}, but got "

@@ -4,8 +4,8 @@ Ronneberger et al. (MICCAI 2015) with residual blocks (He et al., CVPR 2016), sk
 instead of concatenated, and its body at half resolution: one thin convolution at full resolution
 goes in before the stride-2 stem and comes back at the end, where the body's features return by
 sub-pixel shuffling (Shi et al., CVPR 2016). That costs a fifth of the usual U-Net and keeps the
-rims sharp. With half ends nothing is computed at full resolution: squares of 4x4 pixels go in, and
-the maps themselves are shuffled. Torch lives here and in ``training`` only.
+rims sharp. Either end may be at half resolution, too: squares of 4x4 pixels go in, or it is the
+maps that are shuffled. Torch lives here and in ``training`` only.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.models.precision import FLOAT32
 from cellrim.representation.flow import MAPS
 
-ENDS = ("rim.", "stem.", "down.0.", "to_rim.", "refine.", "head.")
-"""Beginnings of the names of the weights that depend on whether the ends are half."""
+IN = ("rim.", "stem.", "down.0.")
+"""Beginnings of the names of the weights that depend on where the image goes in."""
+
+OUT = ("to_rim.", "refine.", "head.")
+"""And of those that depend on where the maps come out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +38,17 @@ class UNetShape:
     widths
         Channels at 1/2, 1/4, 1/8 ... of the input's resolution.
     rim
-        Channels of the first layer, which is at full resolution unless the ends are half.
-    half_ends
-        Whether the layers that see the image and draw the maps are at half resolution, too.
+        Channels of the first layer, which is at full resolution unless ``half_in``.
+    half_in
+        Whether the first layer is at half resolution, and the first block left out.
+    half_out
+        Whether the maps are drawn from half resolution.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 192, 256)
     rim: int = 16
-    half_ends: bool = False
+    half_in: bool = False
+    half_out: bool = False
 
     @property
     def stride(self) -> int:
@@ -56,7 +62,8 @@ class UNetShape:
         Summed over the layers: a convolution reaches one pixel of its own grid. Cores begin and
         end at multiples of the stride, so none of them shares a pixel of the coarsest grid.
         """
-        reach = 4 if self.half_ends else 3 + 4  # rim and stem; of full ends also refine and down.0
+        reach = 4 if self.half_in else 2 + 4  # rim and stem, and where there is one the first block
+        reach += 0 if self.half_out else 1  # refine
         for level in range(len(self.widths)):
             grid = 2 ** (level + 1)
             reach += grid + grid // 2 if level else 0
@@ -75,18 +82,20 @@ class UNet(nn.Module):
         super().__init__()
         self.shape = shape = shape or UNetShape()
         widths, rim = shape.widths, shape.rim
-        first = nn.Identity() if shape.half_ends else Residual(widths[0], widths[0])
+        first = nn.Identity() if shape.half_in else Residual(widths[0], widths[0])
         self.down = nn.ModuleList([first, *(Residual(a, b, stride=2) for a, b in pairwise(widths))])
         self.squeeze = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Residual(a, a) for a in widths[:-1])
         self.shuffle = nn.PixelShuffle(2)
-        if shape.half_ends:
+        if shape.half_in:
             self.rim = conv(NETWORK_CHANNELS, rim, kernel=4, stride=2)
             self.stem = conv(rim, widths[0])
-            self.head = nn.Conv2d(widths[0], len(MAPS) * 4, 1)
         else:
             self.rim = conv(NETWORK_CHANNELS, rim)
             self.stem = conv(rim, widths[0], stride=2)
+        if shape.half_out:
+            self.head = nn.Conv2d(widths[0], len(MAPS) * 4, 1)
+        else:
             self.to_rim = nn.Conv2d(widths[0], rim * 4, 1)
             self.refine = conv(rim, rim)
             self.head = nn.Conv2d(rim, len(MAPS), 1)
@@ -94,11 +103,12 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Compute the maps of a batch."""
         fine = self.rim(image)
-        if self.shape.half_ends:
-            drawn: Tensor = self.shuffle(self.head(self.body(self.stem(fine))))
+        x = self.body(self.stem(fine))
+        if self.shape.half_out:
+            drawn: Tensor = self.shuffle(self.head(x))
             return drawn
-        x = self.shuffle(self.to_rim(self.body(self.stem(fine)))) + fine
-        maps: Tensor = self.head(self.refine(x))
+        x = self.shuffle(self.to_rim(x))
+        maps: Tensor = self.head(self.refine(x if self.shape.half_in else x + fine))
         return maps
 
     def body(self, x: Tensor) -> Tensor:

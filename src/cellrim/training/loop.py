@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from cellrim.errors import RecipeError
 from cellrim.models.registry import ModelFolder, find_model
 from cellrim.models.restore import measure_statistics, restore
-from cellrim.models.unet import ENDS, UNet, UNetShape
+from cellrim.models.unet import IN, OUT, UNet, UNetShape
 from cellrim.training.checkpoint import Checkpoint, State, read_checkpoint, write_checkpoint
 from cellrim.training.losses import Losses, imitation_loss, map_loss, overlap_counts
 from cellrim.training.patches import PatchSource
@@ -178,9 +178,10 @@ class Trainer:
             If it does not fit the recipe's model.
         """
         restored = restore(folder)
-        if replace(restored.shape, half_ends=self.model.shape.half_ends) != self.model.shape:
+        mine = self.model.shape
+        if replace(restored.shape, half_in=mine.half_in, half_out=mine.half_out) != mine:
             raise RecipeError(
-                f"Expected a model of {self.model.shape}, as the recipe says, but the one in "
+                f"Expected a model of {mine}, as the recipe says, but the one in "
                 f"{folder.path} is {restored.shape}."
             )
         size = self.recipe.training.batch
@@ -190,11 +191,15 @@ class Trainer:
         )
         measure_statistics(restored, batches)
         weights = dict(restored.state_dict())
-        if restored.shape != self.model.shape:
-            weights = {k: v for k, v in weights.items() if not k.startswith(ENDS)}
+        if restored.shape != mine:
+            other = IN if restored.shape.half_in != mine.half_in else ()
+            other += OUT if restored.shape.half_out != mine.half_out else ()
+            weights = {k: v for k, v in weights.items() if not k.startswith(other)}
             self.borrowed = frozenset(weights)
             own = self.model.state_dict()
             weights |= {k: v for k, v in own.items() if k not in weights}
+            if "head.weight" not in self.borrowed:  # at random, it would draw maps far too large
+                weights["head.weight"] = torch.zeros_like(weights["head.weight"])
         self.start_from(weights)
         self.started_from = folder.card.sha256
 
@@ -463,7 +468,7 @@ class _Tally:
 def shape_of(recipe: Recipe) -> UNetShape:
     """Size of the network that a recipe asks for."""
     part = recipe.model
-    return UNetShape(part.widths, part.rim, part.half_ends)
+    return UNetShape(part.widths, part.rim, half_in=part.half_in, half_out=part.half_out)
 
 
 def choose_device(name: str) -> torch.device:

@@ -59,8 +59,9 @@ class ModelPart(_Part):
 
     widths: tuple[int, ...] = (32, 64, 128, 192, 256)
     rim: int = 16
-    half_ends: bool = False
-    """Whether the layers that see the image and draw the maps are at half resolution, too."""
+    half_in: bool = False
+    half_out: bool = False
+    """Whether the layers that see the image, or draw the maps, are at half resolution, too."""
     canonical_diameter: Positive = 24.0
 
 
