@@ -14,6 +14,7 @@ ENDS = {
     "half in": {"half_in": True},
     "half out": {"half_out": True},
     "half ends": {"half_in": True, "half_out": True},
+    "half ends without a first block": {"half_in": True, "half_out": True, "first_block": False},
 }
 
 

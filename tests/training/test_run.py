@@ -197,6 +197,7 @@ def test_fine_tuning_begins_with_what_an_exported_model_computes(recipe, trained
         ({"half_in": True}, {"rim", "stem"}),
         ({"half_out": True}, {"head"}),
         ({"half_in": True, "half_out": True}, {"rim", "stem", "head"}),
+        ({"half_out": True, "first_block": False}, {"head"}),
     ],
     ids=str,
 )

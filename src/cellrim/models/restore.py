@@ -98,6 +98,7 @@ def _shape(folder: ModelFolder) -> UNetShape:
             rim=int(architecture["rim"]),
             half_in=bool(architecture.get("half_in", False)),
             half_out=bool(architecture.get("half_out", False)),
+            first_block=bool(architecture.get("first_block", True)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(

@@ -22,7 +22,7 @@ from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.models.precision import FLOAT32
 from cellrim.representation.flow import MAPS
 
-IN = ("rim.", "stem.", "down.0.")
+IN = ("rim.", "stem.")
 """Beginnings of the names of the weights that depend on where the image goes in."""
 
 OUT = ("to_rim.", "refine.", "head.")
@@ -40,15 +40,18 @@ class UNetShape:
     rim
         Channels of the first layer, which is at full resolution unless ``half_in``.
     half_in
-        Whether the first layer is at half resolution, and the first block left out.
+        Whether the first layer is at half resolution.
     half_out
         Whether the maps are drawn from half resolution.
+    first_block
+        Whether there is a block at 1/2 resolution on the way down.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 192, 256)
     rim: int = 16
     half_in: bool = False
     half_out: bool = False
+    first_block: bool = True
 
     @property
     def stride(self) -> int:
@@ -59,15 +62,19 @@ class UNetShape:
     def halo(self) -> int:
         """Context in pixels beyond which no input changes a core; a multiple of the stride.
 
-        Summed over the layers: a convolution reaches one pixel of its own grid. Cores begin and
-        end at multiples of the stride, so none of them shares a pixel of the coarsest grid.
+        Cores begin and end at multiples of the stride, so none of them shares a pixel of the
+        coarsest grid. From the maps back to the image, in pixels of each level's grid: a 3x3
+        convolution adds one, the half of it one rounded up, a stride of two twice and one.
         """
-        reach = 4 if self.half_in else 2 + 4  # rim and stem, and where there is one the first block
-        reach += 0 if self.half_out else 1  # refine
-        for level in range(len(self.widths)):
-            grid = 2 ** (level + 1)
-            reach += grid + grid // 2 if level else 0
-            reach += 2 * grid if level < len(self.widths) - 1 else 0
+        levels = len(self.widths)
+        wanted = [0 if self.half_out else 1]
+        while len(wanted) < levels:  # by the way up
+            wanted.append(-(-(wanted[-1] + 2) // 2))
+        reach = wanted[-1]
+        for skipped in reversed(wanted[:-1]):  # on the way down
+            reach = max(skipped + 2, 2 * (reach + 1) + 1)
+        reach += 2 if self.first_block else 0
+        reach = 2 * (reach + 1) + (1 if self.half_in else 0)
         return -(-reach // self.stride) * self.stride
 
 
@@ -82,7 +89,7 @@ class UNet(nn.Module):
         super().__init__()
         self.shape = shape = shape or UNetShape()
         widths, rim = shape.widths, shape.rim
-        first = nn.Identity() if shape.half_in else Residual(widths[0], widths[0])
+        first = Residual(widths[0], widths[0]) if shape.first_block else nn.Identity()
         self.down = nn.ModuleList([first, *(Residual(a, b, stride=2) for a, b in pairwise(widths))])
         self.squeeze = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Residual(a, a) for a in widths[:-1])

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -178,11 +178,11 @@ class Trainer:
             If it does not fit the recipe's model.
         """
         restored = restore(folder)
-        mine = self.model.shape
-        if replace(restored.shape, half_in=mine.half_in, half_out=mine.half_out) != mine:
+        mine, given = self.model.shape, restored.shape
+        if (given.widths, given.rim) != (mine.widths, mine.rim):
             raise RecipeError(
                 f"Expected a model of {mine}, as the recipe says, but the one in "
-                f"{folder.path} is {restored.shape}."
+                f"{folder.path} is {given}."
             )
         size = self.recipe.training.batch
         batches = (
@@ -191,17 +191,21 @@ class Trainer:
         )
         measure_statistics(restored, batches)
         weights = dict(restored.state_dict())
-        if restored.shape != mine:
-            other = IN if restored.shape.half_in != mine.half_in else ()
-            other += OUT if restored.shape.half_out != mine.half_out else ()
-            weights = {k: v for k, v in weights.items() if not k.startswith(other)}
-            self.borrowed = frozenset(weights)
-            own = self.model.state_dict()
-            weights |= {k: v for k, v in own.items() if k not in weights}
-            if "head.weight" not in self.borrowed:  # at random, it would draw maps far too large
-                weights["head.weight"] = torch.zeros_like(weights["head.weight"])
+        if given != mine:
+            weights = self._borrow(weights, given)
         self.start_from(weights)
         self.started_from = folder.card.sha256
+
+    def _borrow(self, weights: State, given: UNetShape) -> State:
+        """Take over what a network of other ends has, too, and keep one's own for the rest."""
+        own, mine = dict(self.model.state_dict()), self.model.shape
+        other = (IN if given.half_in != mine.half_in else ()) + (
+            OUT if given.half_out != mine.half_out else ()
+        )
+        self.borrowed = frozenset(k for k in weights if k in own and not k.startswith(other))
+        if "head.weight" not in self.borrowed:  # at random, it would draw maps far too large
+            own["head.weight"] = torch.zeros_like(own["head.weight"])
+        return own | {k: weights[k] for k in self.borrowed}
 
     def save(self, path: Path) -> None:
         """Write the state to resume from."""
@@ -468,7 +472,7 @@ class _Tally:
 def shape_of(recipe: Recipe) -> UNetShape:
     """Size of the network that a recipe asks for."""
     part = recipe.model
-    return UNetShape(part.widths, part.rim, half_in=part.half_in, half_out=part.half_out)
+    return UNetShape(part.widths, part.rim, part.half_in, part.half_out, part.first_block)
 
 
 def choose_device(name: str) -> torch.device:

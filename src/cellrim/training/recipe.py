@@ -62,6 +62,8 @@ class ModelPart(_Part):
     half_in: bool = False
     half_out: bool = False
     """Whether the layers that see the image, or draw the maps, are at half resolution, too."""
+    first_block: bool = True
+    """Whether there is a block at 1/2 resolution on the way down."""
     canonical_diameter: Positive = 24.0
 
 

@@ -23,10 +23,14 @@ def kinds(path):
 
 # Both sizes odd multiples of the stride, several images at once, weights in the twin and beside it.
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 3, 72, 16), (3, 3, 40, 24)])
-@pytest.mark.parametrize(("width", "half_in"), [(16, True), (32, True), (32, False)])
-def test_the_same_maps(run, tmp_path, shape, width, half_in):
+@pytest.mark.parametrize(
+    ("width", "others"),
+    [(16, {"half_in": True}), (32, {}), (32, {"half_in": True, "first_block": False})],
+    ids=str,
+)
+def test_the_same_maps(run, tmp_path, shape, width, others):
     torch.manual_seed(3)
-    model = UNet(UNetShape((width, 24, 32), 8, half_in=half_in, half_out=True))
+    model = UNet(UNetShape((width, 24, 32), 8, half_out=True, **others))
     model(torch.randn(4, 3, 64, 64))  # batch statistics that are not the initial ones
     export_onnx(model.eval(), tmp_path / ONNX_NAME)
     batches = [np.random.default_rng(i).random((1, 3, 64, 64), np.float32) for i in range(4)]
