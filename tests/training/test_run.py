@@ -226,6 +226,9 @@ def test_a_network_with_other_ends_borrows_the_rest_and_learns_its_own_layers_fi
     def changed():
         return {n for n, value in new.model.named_parameters() if not torch.equal(value, first[n])}
 
+    same = Trainer(halved, places.packed_folder, index, limits=ALONE)
+    same.start_from_checkpoint(places.run / "checkpoint.pt")
+    assert same.borrowed == new.borrowed
     new.run(tmp_path, StopAt(16))
     assert {name.split(".")[0] for name in changed()} == own
     again = Trainer(halved, places.packed_folder, index, limits=ALONE)

@@ -29,7 +29,8 @@ from cellrim.prediction.segmenter import Prediction, Segmenter
 from cellrim.representation.flow import DecodeOptions
 from cellrim.training.calibrate import fit_calibration, judge_predictions
 from cellrim.training.checkpoint import Checkpoint, blend, read_checkpoint
-from cellrim.training.loop import CHECKPOINT, shape_of
+from cellrim.training.loop import CHECKPOINT
+from cellrim.training.origin import shape_of
 from cellrim.training.places import MODEL, Places, Say, packed_index
 from cellrim.training.progress import Progress
 from cellrim.training.recipe import DecodePart, Recipe

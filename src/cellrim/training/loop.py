@@ -20,10 +20,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from cellrim.errors import RecipeError
 from cellrim.models.registry import ModelFolder, find_model
-from cellrim.models.restore import measure_statistics, restore
-from cellrim.models.unet import IN, OUT, UNet, UNetShape
+from cellrim.models.restore import restore
+from cellrim.models.unet import UNet
 from cellrim.training.checkpoint import Checkpoint, State, read_checkpoint, write_checkpoint
 from cellrim.training.losses import Losses, imitation_loss, map_loss, overlap_counts
+from cellrim.training.origin import (
+    Origin,
+    borrow,
+    origin_of_checkpoint,
+    origin_of_model,
+    shape_of,
+)
 from cellrim.training.patches import PatchSource
 from cellrim.training.recipe import Recipe
 from cellrim.training.store import Index
@@ -117,6 +124,7 @@ class Trainer:
         self.best_model: State = {}
         self.history: list[dict[str, float]] = []
         self.started_from: str | None = None
+        # From a model with other ends; learns later than the rest.
         self.borrowed: frozenset[str] = frozenset()
         self.start: State = {}
 
@@ -156,56 +164,37 @@ class Trainer:
             raise RecipeError(f"The weights do not fit the recipe's model: {error}") from error
 
     def start_from_checkpoint(self, path: Path) -> None:
-        """Begin with the averaged weights of another training of the same network.
+        """Begin with the averaged weights of another training; its network may have other ends.
 
         Raises
         ------
         RecipeError
-            If the file is no checkpoint, or of another network.
+            If the file is no checkpoint, or the network differs more.
         """
-        before = read_checkpoint(path)
-        self.start_from(before.average)
-        self.started_from = before.started_from
+        self._begin(origin_of_checkpoint(path))
 
     def start_from_model(self, folder: ModelFolder) -> None:
-        """Begin with the weights of an exported model; statistics come from this recipe's patches.
+        """Begin with the weights of an exported model; its network may have other ends.
 
         Raises
         ------
         ModelError
             If the folder holds no network that can be trained on.
         RecipeError
-            If it does not fit the recipe's model.
+            If the network differs more.
         """
-        restored = restore(folder)
-        mine, given = self.model.shape, restored.shape
-        if (given.widths, given.rim) != (mine.widths, mine.rim):
-            raise RecipeError(
-                f"Expected a model of {mine}, as the recipe says, but the one in "
-                f"{folder.path} is {given}."
-            )
         size = self.recipe.training.batch
         batches = (
             torch.from_numpy(np.stack([self._source[i].image for i in range(b, b + size)]))
             for b in range(0, _STATISTICS_BATCHES * size, size)
         )
-        measure_statistics(restored, batches)
-        weights = dict(restored.state_dict())
-        if given != mine:
-            weights = self._borrow(weights, given)
-        self.start_from(weights)
-        self.started_from = folder.card.sha256
+        self._begin(origin_of_model(folder, batches))
 
-    def _borrow(self, weights: State, given: UNetShape) -> State:
-        """Take over what a network of other ends has, too, and keep one's own for the rest."""
-        own, mine = dict(self.model.state_dict()), self.model.shape
-        other = (IN if given.half_in != mine.half_in else ()) + (
-            OUT if given.half_out != mine.half_out else ()
-        )
-        self.borrowed = frozenset(k for k in weights if k in own and not k.startswith(other))
-        if "head.weight" not in self.borrowed:  # at random, it would draw maps far too large
-            own["head.weight"] = torch.zeros_like(own["head.weight"])
-        return own | {k: weights[k] for k in self.borrowed}
+    def _begin(self, origin: Origin) -> None:
+        weights, borrowed = borrow(origin, dict(self.model.state_dict()), self.model.shape)
+        self.start_from(weights)
+        self.started_from = origin.sha256
+        self.borrowed = borrowed if origin.shape != self.model.shape else frozenset()
 
     def save(self, path: Path) -> None:
         """Write the state to resume from."""
@@ -467,12 +456,6 @@ class _Tally:
         row["train_dice"] = 2 * hit / max(2 * hit + extra + missed, 1.0)
         row["train_iou"] = hit / union
         return row
-
-
-def shape_of(recipe: Recipe) -> UNetShape:
-    """Size of the network that a recipe asks for."""
-    part = recipe.model
-    return UNetShape(part.widths, part.rim, part.half_in, part.half_out, part.first_block)
 
 
 def choose_device(name: str) -> torch.device:
