@@ -119,7 +119,7 @@ def write_recipe(recipe, path, **training):
     lines = [f"name = {json.dumps(table['name'])}", '[[data]]\npath = "discs"']
     for part in ("model", "training", "validation"):
         lines.append(f"[{part}]")
-        lines += [f"{k} = {json.dumps(v)}" for k, v in table[part].items()]
+        lines += [f"{k} = {json.dumps(v)}" for k, v in table[part].items() if v is not None]
     path.write_text("\n".join(lines))
     return path
 

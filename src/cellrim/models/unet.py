@@ -89,17 +89,17 @@ class UNet(nn.Module):
         super().__init__()
         self.shape = shape = shape or UNetShape()
         widths, rim = shape.widths, shape.rim
-        first = Residual(widths[0], widths[0]) if shape.first_block else nn.Identity()
-        self.down = nn.ModuleList([first, *(Residual(a, b, stride=2) for a, b in pairwise(widths))])
-        self.squeeze = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(Residual(a, a) for a in widths[:-1])
-        self.shuffle = nn.PixelShuffle(2)
         if shape.half_in:
             self.rim = conv(NETWORK_CHANNELS, rim, kernel=4, stride=2)
             self.stem = conv(rim, widths[0])
         else:
             self.rim = conv(NETWORK_CHANNELS, rim)
             self.stem = conv(rim, widths[0], stride=2)
+        first = Residual(widths[0], widths[0]) if shape.first_block else nn.Identity()
+        self.down = nn.ModuleList([first, *(Residual(a, b, stride=2) for a, b in pairwise(widths))])
+        self.squeeze = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(Residual(a, a) for a in widths[:-1])
+        self.shuffle = nn.PixelShuffle(2)
         if shape.half_out:
             self.head = nn.Conv2d(widths[0], len(MAPS) * 4, 1)
         else:
