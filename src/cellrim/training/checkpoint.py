@@ -20,10 +20,9 @@ class Checkpoint:
     """Everything a training resumes from. Patches are made from their number, so no generator.
 
     ``history`` holds one row per epoch; ``best`` is the score of ``best_model``;
-    ``started_from`` the hash of the exported model that training began with, ``taught_by`` that of
-    the one whose maps were learnt, ``borrowed`` the names
-    of the weights taken from it where its ends were other ones, ``start`` all of its weights where
-    they are to be blended with the last ones.
+    ``started_from`` the hash of the exported model that training began with, ``borrowed`` the names
+    of the weights taken over where that one lacks some, ``start`` its weights where they are to be
+    blended with the last ones, ``taught_by`` the hash of the model whose maps were learnt.
     """
 
     recipe: str

@@ -124,7 +124,7 @@ class Trainer:
         self.best_model: State = {}
         self.history: list[dict[str, float]] = []
         self.started_from: str | None = None
-        # From a model with other ends; learns later than the rest.
+        # From a model that lacks some layers; learns later than those. Empty where it lacks none.
         self.borrowed: frozenset[str] = frozenset()
         self.start: State = {}
 
@@ -194,7 +194,7 @@ class Trainer:
         weights, borrowed = borrow(origin, dict(self.model.state_dict()), self.model.shape)
         self.start_from(weights)
         self.started_from = origin.sha256
-        self.borrowed = borrowed if origin.shape != self.model.shape else frozenset()
+        self.borrowed = borrowed if len(borrowed) < len(weights) else frozenset()
 
     def save(self, path: Path) -> None:
         """Write the state to resume from."""

@@ -47,7 +47,7 @@ def test_the_same_maps(run, tmp_path, shape, width, others):
     np.testing.assert_allclose(maps["after"], maps["before"], rtol=0, atol=1e-5)
 
 
-def end(*nodes, bias=True):
+def end(*nodes):
     """A model of an 8-bit tensor ``q``, and these nodes between ``d`` and ``maps``."""
     first = [
         helper.make_node("QuantizeLinear", ["image", "s", "z"], ["q"]),
