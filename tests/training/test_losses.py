@@ -59,14 +59,55 @@ def test_a_teacher_that_draws_the_truth_teaches_the_truth():
     sure = truth.clone()
     sure[:, 0] *= 10
     expected = map_loss(maps, kind, target, settings)
-    for part, found in zip(expected, imitation_loss(maps, sure, settings), strict=True):
-        torch.testing.assert_close(found, part, rtol=1e-3, atol=1e-4)
+    found = imitation_loss(maps, sure, kind, target, settings)
+    for part, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(other, part, rtol=1e-3, atol=1e-4)
 
 
 def test_nothing_is_better_than_to_draw_what_the_teacher_draws():
-    taught = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    taught, kind, target = noise(1), *example()[1:]
     maps = taught.clone().requires_grad_()
-    loss = imitation_loss(maps, taught, TrainingPart())
+    loss = imitation_loss(maps, taught, kind, target, TrainingPart())
     torch.autograd.backward(loss.total)
     assert maps.grad.abs().max() < 1e-7
-    assert imitation_loss(taught + 0.1, taught, TrainingPart()).total > loss.total
+    assert imitation_loss(taught + 0.1, taught, kind, target, TrainingPart()).total > loss.total
+
+
+def test_the_annotation_alone_is_learnt_where_all_of_it_is_kept():
+    _, kind, target = example()
+    settings = TrainingPart(annotation=1.0, small_cells=1.0)
+    maps = noise(2)
+    found = imitation_loss(maps, noise(1), kind, target, settings)
+    for part, other in zip(map_loss(maps, kind, target, settings), found, strict=True):
+        torch.testing.assert_close(other, part)
+
+
+def test_what_is_shared_pulls_as_both_do():
+    taught, kind, target = noise(1), *example()[1:]
+
+    def pull(*parts):
+        maps = noise(2).requires_grad_()
+        total = sum(
+            share
+            * imitation_loss(maps, taught, kind, target, TrainingPart(annotation=annotation)).total
+            for share, annotation in parts
+        )
+        torch.autograd.backward(total)
+        # The diameter's error is no square, and cells are where either says so.
+        return maps.grad[:, :3]
+
+    torch.testing.assert_close(pull((1, 0.3)), pull((0.7, 0.0), (0.3, 1.0)))
+
+
+def test_the_teacher_alone_teaches_where_nobody_has_annotated():
+    _, kind, target = example()
+    nobody, taught = torch.full_like(kind, IGNORE), noise(1)
+    alone, both = (
+        imitation_loss(noise(2), taught, nobody, target, TrainingPart(annotation=share))
+        for share in (0.0, 1.0)
+    )
+    assert both == alone
+
+
+def noise(seed):
+    return torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(seed))

@@ -330,7 +330,7 @@ class Trainer:
         if taught is None:
             losses = self._losses(maps, kind, target)
         else:
-            losses = imitation_loss(maps, taught, self.recipe.training)
+            losses = imitation_loss(maps, taught, kind, target, self.recipe.training)
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(losses.total))
         self._scaler.unscale_(self._optimiser)

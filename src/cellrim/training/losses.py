@@ -51,25 +51,33 @@ def map_loss(maps: Tensor, kind: Tensor, target: Tensor, settings: TrainingPart)
     return _compared(maps, cell, kind != IGNORE, target, settings)
 
 
-def imitation_loss(maps: Tensor, taught: Tensor, settings: TrainingPart) -> Losses:
-    """Compare maps with those of another network on the same patches.
+def imitation_loss(
+    maps: Tensor, taught: Tensor, kind: Tensor, target: Tensor, settings: TrainingPart
+) -> Losses:
+    """Compare maps with those of another network on the same patches, and with the truth.
 
     Parameters
     ----------
     maps, taught
         float ``(B, 4, H, W)``: of the network that learns, and of the one that it learns from.
+    kind, target
+        The truth, as in :func:`map_loss`.
     settings
-        Weights of the parts.
+        Weights of the parts; ``annotation`` is the truth's share in what is learnt, the other
+        network has the rest.
 
     Notes
     -----
-    As :func:`map_loss`, with the other network's probability in the place of the annotation, and
-    everywhere: it has an answer where nobody has annotated, too.
+    As :func:`map_loss`, with what lies between both answers in the place of the annotation: cross-
+    entropy and squared error have the same gradient as the weighted sum of two losses. The other
+    network alone teaches where nobody has annotated.
     """
     taught = taught.float()
-    cell = torch.sigmoid(taught[:, 0])
-    everywhere = torch.ones_like(cell, dtype=torch.bool)
-    return _compared(maps, cell, everywhere, taught[:, 1:], settings)
+    share = settings.annotation * (kind != IGNORE).float()
+    cell = torch.lerp(torch.sigmoid(taught[:, 0]), (kind == CELL).float(), share)
+    wanted = torch.lerp(taught[:, 1:], target, share[:, None])
+    everywhere = torch.ones_like(kind, dtype=torch.bool)
+    return _compared(maps, cell, everywhere, wanted, settings)
 
 
 def _compared(

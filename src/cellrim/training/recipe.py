@@ -90,6 +90,9 @@ class TrainingPart(_Part):
     teacher: str | None = None
     """Model, by its name or folder, whose maps are learnt in place of the annotation (Beyer et al.,
     "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022)."""
+    annotation: Fraction = 0.0
+    """Share that the annotation keeps in what is learnt from a teacher (Hinton et al., "Distilling
+    the knowledge in a neural network", 2015)."""
 
 
 class AugmentationPart(_Part):
