@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cellrim.errors import RecipeError
-from cellrim.models.registry import ModelFolder, find_model
-from cellrim.models.restore import restore
+from cellrim.models.registry import ModelFolder
 from cellrim.models.unet import UNet
 from cellrim.training.checkpoint import Checkpoint, State, read_checkpoint, write_checkpoint
 from cellrim.training.losses import Losses, imitation_loss, map_loss, overlap_counts
@@ -34,6 +33,7 @@ from cellrim.training.origin import (
 from cellrim.training.patches import PatchSource
 from cellrim.training.recipe import Recipe
 from cellrim.training.store import Index
+from cellrim.training.teacher import Teacher
 
 CHECKPOINT = "checkpoint.pt"
 # A kill loses at most this much work.
@@ -109,8 +109,8 @@ class Trainer:
         self.model = _channels_last(self._make_network().to(self.device))
         self.average = _channels_last(self._make_network().to(self.device))
         self.average.load_state_dict(self.model.state_dict())
-        self.taught_by: str | None = None
         self._teacher = self._make_teacher()
+        self.taught_by = self._teacher.sha256 if self._teacher else None
         self._parallel: nn.Module = self.model
         if self.world > 1:
             self._parallel = _distributed(self.model, self.device)
@@ -136,13 +136,9 @@ class Trainer:
     def _make_network(self) -> UNet:
         return UNet(shape_of(self.recipe))
 
-    def _make_teacher(self) -> UNet | None:
+    def _make_teacher(self) -> Teacher | None:
         name = self.recipe.training.teacher
-        if name is None:
-            return None
-        folder = find_model(name)
-        self.taught_by = folder.card.sha256
-        return _channels_last(restore(folder).to(self.device)).requires_grad_(False)
+        return Teacher(name, self.device, self._half) if name is not None else None
 
     def _losses(self, maps: Tensor, kind: Tensor, target: Tensor) -> Losses:
         return map_loss(maps, kind, target, self.recipe.training)
@@ -326,10 +322,10 @@ class Trainer:
             group["lr"] = self._rate()
         with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
             maps = self._parallel(image.contiguous(memory_format=torch.channels_last))
-        taught = self._taught(image)
-        if taught is None:
+        if self._teacher is None:
             losses = self._losses(maps, kind, target)
         else:
+            taught = self._teacher.draw(image, self.patches // len(image))
             losses = imitation_loss(maps, taught, kind, target, self.recipe.training)
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(losses.total))
@@ -342,15 +338,6 @@ class Trainer:
         tally.add(losses.foreground, losses.flow, losses.diameter, losses.total)
         tally.overlap += overlap_counts(maps.detach(), kind)
         return tally.smooth(losses.total)
-
-    @torch.no_grad()
-    def _taught(self, image: Tensor) -> Tensor | None:
-        """Let the teacher draw the maps of a batch; None without one."""
-        if self._teacher is None:
-            return None
-        with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
-            taught: Tensor = self._teacher(image.contiguous(memory_format=torch.channels_last))
-        return taught
 
     def _hold_borrowed(self) -> None:
         """Let only the new layers learn at first, where others came from another model."""
