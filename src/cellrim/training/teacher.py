@@ -19,9 +19,9 @@ class Teacher:
     Each batch is turned another way first, and its maps turned back: who learns from all of them
     learns their mean, which is nearer to the truth than any one of them.
 
-    On a CPU that is fast at 8-bit integers a patch of 192 x 192 pixels takes a third of the time
-    it takes torch (``benchmarks/training_speed.py``); rounding changes the flow by a sixth of what
-    a good pupil is away from it (decision 0017).
+    On a CPU that is fast at 8-bit integers that takes less time than torch does
+    (``benchmarks/training_speed.py``); rounding changes the flow by a sixth of what a good pupil is
+    away from it (decision 0017).
 
     Parameters
     ----------
