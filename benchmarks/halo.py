@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from shared import Table, by_set, recipe_samples, truth_of
@@ -60,7 +61,7 @@ def segmented(
     whole = Segmenter(backend, card, tile_size=8 * TILE).segment(image, diameter=diameter)
     tiled = []
     for halo in halos:
-        less = card.model_copy(update={"halo": halo})
+        less = msgspec.structs.replace(card, halo=halo)
         tiles = Segmenter(backend, less, tile_size=TILE)
         tiled.append(tiles.segment(image, diameter=diameter).labels)
     return whole.labels, tiled

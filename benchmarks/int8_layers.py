@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import msgspec
 from shared import RECIPE, Table, data_folder
 
 from cellrim.models.card import CARD_NAME, read_card, write_card
@@ -61,7 +62,7 @@ def main() -> None:
             patches = (source[i].image[None] for i in range(start, start + count))
             card = read_card(folder / CARD_NAME)
             digest = quantise(folder, patches, stride=card.stride, spared=spared)
-            write_card(folder / CARD_NAME, card.model_copy(update={"int8_sha256": digest}))
+            write_card(folder / CARD_NAME, msgspec.structs.replace(card, int8_sha256=digest))
             score, found = scores(folder, INT8, places, index)
         table.row(name, score, *(f"{found[n] - exact[n]:+.3f}" for n in exact))
 

@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import msgspec
 import numpy as np
 
 from cellrim import load_model, read_image
@@ -333,7 +334,7 @@ def light_model(folder: Path) -> Path:
         "int8_sha256": None,
         "decode": all_cells,
     }
-    write_card(folder / CARD_NAME, card.model_copy(update=changes))
+    write_card(folder / CARD_NAME, msgspec.structs.replace(card, **changes))
     return folder
 
 

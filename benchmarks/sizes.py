@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 
+import msgspec
 import numpy as np
 from shared import Table, by_set, recipe_samples, score_set, unseen_samples
 
@@ -37,7 +38,7 @@ def main() -> None:
 
 def at(base: Segmenter, diameter: float) -> Segmenter:
     """The same model, looking at cells of this diameter."""
-    card = base.card.model_copy(update={"working_diameter": diameter})
+    card = msgspec.structs.replace(base.card, working_diameter=diameter)
     return Segmenter(base.backend, card, tile_size=base.tile_size)
 
 

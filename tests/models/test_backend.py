@@ -2,6 +2,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_file_that_is_no_network(tiny_model):
     card = read_card(tiny_model / "card.json")
     (tiny_model / ONNX_NAME).write_bytes(b"nothing")
     with pytest.raises(ModelError, match="no network"):
-        OnnxBackend(tiny_model, card.model_copy(update={"sha256": sha256_of(b"nothing")}))
+        OnnxBackend(tiny_model, msgspec.structs.replace(card, sha256=sha256_of(b"nothing")))
 
 
 def test_a_network_with_other_maps(tmp_path, make_tiny_model):
@@ -188,7 +189,7 @@ def test_openvino_in_its_place(tiny_model):
         backend.predict(np.zeros((1, 3, 33, 32), np.float32))
     with pytest.raises(ModelError, match="thread"):
         open_backend(tiny_model, card, threads=0, device="openvino")
-    broken = card.model_copy(update={"sha256": sha256_of(b"nothing")})
+    broken = msgspec.structs.replace(card, sha256=sha256_of(b"nothing"))
     (tiny_model / ONNX_NAME).write_bytes(b"nothing")
     with pytest.raises(ModelError, match="no network that OpenVINO can run"):
         open_backend(tiny_model, broken, device="openvino")

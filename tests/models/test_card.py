@@ -1,8 +1,8 @@
 import json
 
+import msgspec
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from cellrim.errors import ModelError, OutputError
 from cellrim.models.card import ModelCard, TrainingSet, read_card, write_card
@@ -22,7 +22,7 @@ def test_round_trip(tmp_path, card_with):
 
 
 def test_a_card_cannot_be_changed(card_with):
-    with pytest.raises(ValidationError):
+    with pytest.raises(AttributeError):
         card_with().name = "other"
 
 
@@ -42,7 +42,7 @@ def test_a_card_cannot_be_changed(card_with):
 )
 def test_the_wrong_field_is_named(tmp_path, card_with, changes, field):
     path = tmp_path / "card.json"
-    path.write_text(json.dumps(card_with().model_dump(mode="json") | changes))
+    path.write_text(json.dumps(msgspec.to_builtins(card_with()) | changes))
     with pytest.raises(ModelError, match=field):
         read_card(path)
 
@@ -51,7 +51,7 @@ def test_missing_and_broken(tmp_path):
     with pytest.raises(ModelError, match=r"none\.json"):
         read_card(tmp_path / "none.json")
     (tmp_path / "card.json").write_text('{"name":')
-    with pytest.raises(ModelError, match=r"card\.json.*file"):
+    with pytest.raises(ModelError, match=r"card\.json does not fit"):
         read_card(tmp_path / "card.json")
 
 
@@ -62,7 +62,7 @@ def test_unwritable(tmp_path, card_with):
 
 
 def test_fields_are_documented():
-    for field in ModelCard.model_fields:
+    for field in ModelCard.__struct_fields__:
         assert field == "format" or field in ModelCard.__doc__
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import msgspec
 import pytest
 import tifffile
 import torch
@@ -33,7 +34,7 @@ def test_the_recipe_goes_on_from_the_model(trained):
 
 def test_a_card_without_its_network_is_refused(trained):
     _, folder, _ = trained
-    card = read_card(folder / "card.json").model_copy(update={"architecture": {"depth": 3}})
+    card = msgspec.structs.replace(read_card(folder / "card.json"), architecture={"depth": 3})
     with pytest.raises(RecipeError, match="widths and the rim"):
         fine_tuning_recipe(Path("cells"), ModelFolder(folder, card))
 

@@ -327,10 +327,10 @@ def saturated_share(image: Image, labels: Labels) -> float:
         if values.size == 0:
             continue
         for end, others in ((values.max(), np.max), (values.min(), np.min)):
-            rest = values[values != end]
-            if rest.size == 0:
+            piled = np.count_nonzero(values == end)
+            if not _PILE <= piled < values.size:
                 continue
-            piled = values.size - rest.size
+            rest = values[values != end]
             if piled >= _PILE * np.count_nonzero(rest == others(rest)):
                 shares.append(float(np.mean(plane[inside] == end)))
     return max(shares)
@@ -447,11 +447,19 @@ def gradient_magnitude(plane: Values, sigma: float) -> Values:
 
 
 def _correlated(plane: Values, kernel: NDArray[np.float64]) -> Values:
-    """Correlate along the last axis; shorter by what the kernel reaches beyond the ends."""
-    length = plane.shape[1] - len(kernel) + 1
-    total = np.zeros((len(plane), length), np.float32)
-    for k, weight in enumerate(kernel.astype(np.float32)):
-        total += weight * plane[:, k : k + length]
+    """Correlate along the last axis with a kernel that is its own mirror image, or minus that.
+
+    Shorter by what the kernel reaches beyond the ends.
+    """
+    reach = len(kernel) // 2
+    length = plane.shape[1] - 2 * reach
+    mirrored = np.add if kernel[0] == kernel[-1] else np.subtract
+    total = np.float32(kernel[reach]) * plane[:, reach : reach + length]
+    both = np.empty_like(total)
+    for k, weight in enumerate(kernel[reach + 1 :].astype(np.float32), start=reach + 1):
+        mirrored(plane[:, k : k + length], plane[:, 2 * reach - k :][:, :length], out=both)
+        both *= weight
+        total += both
     return total
 
 

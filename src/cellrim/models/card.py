@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta, field
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.errors import ModelError
@@ -25,10 +26,12 @@ CARD_NAME = "card.json"
 ONNX_NAME = "model.onnx"
 INT8_NAME = "model.int8.onnx"
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_Count = Annotated[int, Meta(ge=0)]
+_Positive = Annotated[float, Meta(gt=0)]
+_Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
-class TrainingSet(BaseModel):
+class TrainingSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One data set that a model was trained on.
 
     Parameters
@@ -39,15 +42,13 @@ class TrainingSet(BaseModel):
         How many of them training used; validation images do not count.
     """
 
-    model_config = _FROZEN
-
     name: str
     licence: str
-    images: Annotated[int, Field(ge=0)]
-    cells: Annotated[int, Field(ge=0)]
+    images: _Count
+    cells: _Count
 
 
-class ModelCard(BaseModel):
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything prediction and users need to know about one model.
 
     Parameters
@@ -100,33 +101,31 @@ class ModelCard(BaseModel):
         Hash of ``model.int8.onnx``, the network's twin in 8-bit integers; None where there is none.
     """
 
-    model_config = _FROZEN
-
     format: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
     version: str
     created: str
     licence: str = "not stated"
     representation: Literal["flow"] = "flow"
-    architecture: dict[str, Any] = Field(default_factory=dict)
-    channels: Annotated[int, Field(ge=NETWORK_CHANNELS, le=NETWORK_CHANNELS)] = NETWORK_CHANNELS
-    canonical_diameter: PositiveFloat
-    working_diameter: PositiveFloat | None = None
-    stride: PositiveInt = 32
-    halo: Annotated[int, Field(ge=0)]
-    decode: DecodeOptions = Field(default_factory=DecodeOptions)
+    architecture: dict[str, Any] = field(default_factory=dict)
+    channels: Annotated[int, Meta(ge=NETWORK_CHANNELS, le=NETWORK_CHANNELS)] = NETWORK_CHANNELS
+    canonical_diameter: _Positive
+    working_diameter: _Positive | None = None
+    stride: Annotated[int, Meta(gt=0)] = 32
+    halo: _Count
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
     look: DecodeOptions | None = None
-    calibration: Calibration = Field(default_factory=Calibration)
+    calibration: Calibration = field(default_factory=Calibration)
     training_sets: tuple[TrainingSet, ...] = ()
     recipe: str = ""
-    patches_seen: Annotated[int, Field(ge=0)] = 0
-    started_from: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    taught_by: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    validation: dict[str, dict[str, float]] = Field(default_factory=dict)
-    intervals: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
+    patches_seen: _Count = 0
+    started_from: _Hash | None = None
+    taught_by: _Hash | None = None
+    validation: dict[str, dict[str, float]] = field(default_factory=dict)
+    intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     limitations: tuple[str, ...] = ()
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    int8_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: _Hash
+    int8_sha256: _Hash | None = None
 
     @property
     def network_diameter(self) -> float:
@@ -178,17 +177,14 @@ def read_card(path: Path) -> ModelCard:
     Raises
     ------
     ModelError
-        If the file is missing or does not fit; the message names each field that is wrong.
+        If the file is missing or does not fit; the message names the first field that is wrong.
     """
     try:
-        return ModelCard.model_validate_json(path.read_bytes())
+        return msgspec.json.decode(path.read_bytes(), type=ModelCard)
     except OSError as error:
         raise ModelError(f"Cannot read the model card {path}: {error.strerror}.") from error
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
-        )
-        raise ModelError(f"The model card {path} does not fit: {wrong}.") from error
+    except msgspec.DecodeError as error:
+        raise ModelError(f"The model card {path} does not fit: {error}.") from error
 
 
 def write_card(path: Path, card: ModelCard) -> None:
@@ -200,7 +196,7 @@ def write_card(path: Path, card: ModelCard) -> None:
         If the file cannot be written.
     """
     with atomic_path(path) as partial:
-        partial.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
 
 
 def sha256_of(data: bytes) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import msgspec
 
 from cellrim._version import __version__
 from cellrim.core.channels import channel_indices
@@ -46,7 +48,7 @@ from cellrim.prediction.streamed import Team, do_jobs
 from cellrim.prediction.tables import check_formats, remove_tables, write_tables
 from cellrim.prediction.targets import segment_target
 
-_PACKAGES = ("numpy", "scipy", "scikit-image", "tifffile", "imagecodecs", "onnxruntime")
+_PACKAGES = ("numpy", "scipy", "skimage", "tifffile", "imagecodecs", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +287,7 @@ def _request_hash(segmenter: Segmenter, request: Request) -> str:
     """Identify all that results depend on besides the image."""
     parts = {
         "cellrim": __version__,
-        "card": segmenter.card.model_dump(mode="json"),
+        "card": msgspec.to_builtins(segmenter.card),
         "options": _options(request),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -315,7 +317,7 @@ def _summary(plan: Plan, result: Report, begun: datetime) -> dict[str, object]:
         "cellrim": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version_of(name) for name in _PACKAGES},
+        "packages": _versions(),
         "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
         "devices": sorted({device for r in result.records for device in r.devices}),
         "options": _options(plan.request),
@@ -325,12 +327,11 @@ def _summary(plan: Plan, result: Report, begun: datetime) -> dict[str, object]:
         "done_before": result.done_before,
         "failed": len(result.failed),
         "cells": sum(r.cells or 0 for r in result.records),
-        "files": [r.model_dump(mode="json") for r in result.records],
+        "files": [r.as_json() for r in result.records],
     }
 
 
-def _version_of(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _versions() -> dict[str, str]:
+    """Versions of the packages that had a part in the run: those that are loaded."""
+    loaded = ((name, sys.modules.get(name)) for name in _PACKAGES)
+    return {name: module.__version__ for name, module in loaded if module is not None}

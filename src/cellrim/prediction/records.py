@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from msgspec import Meta, field
 
 from cellrim.io.atomic import append_line, atomic_path, remove
 from cellrim.io.sources import Scene
@@ -22,17 +23,15 @@ RUN_NAME = "run.json"
 LINES_NAME = "run.jsonl"
 
 
-class Fingerprint(BaseModel):
+class Fingerprint(msgspec.Struct, frozen=True):
     """Equal fingerprints make equal results: the file as it was, and all that was asked for."""
-
-    model_config = ConfigDict(frozen=True)
 
     size: int
     modified_ns: int
     request: str
 
 
-class Record(BaseModel):
+class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one image.
 
     Parameters
@@ -61,31 +60,35 @@ class Record(BaseModel):
         What the report needs; on its way from a worker to the run, never in a file.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     source: str
     target: str
     scene: Scene | None = None
     status: Literal["ok", "failed"]
     outputs: tuple[str, ...] = ()
-    cells: Annotated[int, Field(ge=0)] | None = None
+    cells: Annotated[int, Meta(ge=0)] | None = None
     diameter: float | None = None
     devices: tuple[str, ...] = ()
-    seconds: dict[str, float] = Field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
-    summary: dict[str, float | int | None] = Field(default_factory=dict)
-    quality: dict[str, float | None] = Field(default_factory=dict)
+    summary: dict[str, float | int | None] = field(default_factory=dict)
+    quality: dict[str, float | None] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
-    kept: Any = Field(default=None, exclude=True, repr=False)
+    kept: Any = None
     fingerprint: Fingerprint | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the files hold of it: all but what is kept for the report."""
+        values: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self, kept=None))
+        del values["kept"]
+        return values
 
 
 def read_records(folder: Path) -> dict[str, Record]:
     """Read what earlier runs into this folder finished, by target; later lines win."""
     records = {}
     for text in [*_finished_lines(folder / RUN_NAME), *_lines(folder / LINES_NAME)]:
-        with suppress(ValidationError):
-            record = Record.model_validate_json(text)
+        with suppress(msgspec.DecodeError):
+            record = msgspec.json.decode(text, type=Record)
             records[record.target] = record
     return records
 
@@ -99,7 +102,7 @@ def start_lines(folder: Path, records: list[Record]) -> None:
         If the folder cannot be written.
     """
     with atomic_path(folder / LINES_NAME) as partial:
-        partial.write_text("".join(r.model_dump_json() + "\n" for r in records), encoding="utf-8")
+        partial.write_text("".join(_line(r) + "\n" for r in records), encoding="utf-8")
     remove(folder / RUN_NAME)
 
 
@@ -111,7 +114,7 @@ def append_record(folder: Path, record: Record) -> None:
     OutputError
         If it cannot be written.
     """
-    append_line(folder / LINES_NAME, record.model_dump_json())
+    append_line(folder / LINES_NAME, _line(record))
 
 
 def finish(folder: Path, summary: dict[str, object]) -> None:
@@ -139,6 +142,10 @@ def remove_outputs(folder: Path, outputs: Iterable[str]) -> None:
         path = folder / output
         if path.resolve().is_relative_to(folder.resolve()):
             remove(path)
+
+
+def _line(record: Record) -> str:
+    return msgspec.json.encode(record.as_json()).decode()
 
 
 def _lines(path: Path) -> list[str]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cellrim.core.labels import areas
 from cellrim.errors import CellrimError
@@ -51,7 +51,7 @@ _MOST_CHANNELS = 4
 _MANY_PROBLEMS = 12
 
 
-class Kept(BaseModel):
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """What the page needs of one image.
 
     Parameters
@@ -76,8 +76,6 @@ class Kept(BaseModel):
     picture
         The small picture.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     target: str
     cells: int
@@ -148,7 +146,7 @@ def append_kept(folder: Path, kept: Kept) -> None:
     OutputError
         If it cannot be written.
     """
-    append_line(folder / LINES_NAME, kept.model_dump_json())
+    append_line(folder / LINES_NAME, msgspec.json.encode(kept).decode())
 
 
 def read_kept(folder: Path) -> dict[str, Kept]:
@@ -164,8 +162,8 @@ def read_kept(folder: Path) -> dict[str, Kept]:
                 values.append(json.loads(line))
     found = {}
     for value in values:
-        with suppress(ValidationError):
-            kept = Kept.model_validate(value)
+        with suppress(msgspec.ValidationError):
+            kept = msgspec.convert(value, Kept)
             found[kept.target] = kept
     return found
 
@@ -185,7 +183,7 @@ def write_report(folder: Path, summary: Mapping[str, Any]) -> None:
     OutputError
         If the page cannot be written.
     """
-    records = [Record.model_validate(file) for file in summary["files"]]
+    records = [msgspec.convert(file, Record) for file in summary["files"]]
     kept = read_kept(folder)
     for record in records:
         if record.status == "ok" and record.target not in kept:
@@ -390,8 +388,14 @@ def _card(record: Record, kept: Kept | None, well: Well | None) -> Card:
         links={Path(path).name: quote(path) for path in record.outputs},
         plate=well.plate if well else None,
         well=well.name if well else None,
-        keep=kept.model_dump(mode="json", exclude={"picture"}) if kept else None,
+        keep=_without_picture(kept) if kept else None,
     )
+
+
+def _without_picture(kept: Kept) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(kept)
+    del values["picture"]
+    return values
 
 
 def _order(record: Record, kept: Kept | None) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,8 +92,8 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     images = score_all(segmenter, places.packed_folder, samples)
     sets = by_set(images)
     card = _complete(segmenter.card, recipe, index, sets=sets, state=state)
-    card = card.model_copy(
-        update={"intervals": intervals_by_set(images), "calibration": decoding.calibration}
+    card = msgspec.structs.replace(
+        card, intervals=intervals_by_set(images), calibration=decoding.calibration
     )
     write_card(folder / CARD_NAME, card)
     difference = _compare(model, segmenter.backend, places, index, stride=card.stride)
@@ -204,26 +205,25 @@ def _complete(
     trained: dict[tuple[str, str], list[int]] = {}
     for s in index.part("train"):
         trained.setdefault((s.dataset, s.licence), []).append(s.cells)
-    return card.model_copy(
-        update={
-            "version": __version__,
-            "created": datetime.now(UTC).date().isoformat(),
-            "licence": recipe.card.licence,
-            "limitations": recipe.card.limitations,
-            "architecture": recipe.model.model_dump(),
-            "training_sets": tuple(
-                TrainingSet(name=n, licence=licence, images=len(c), cells=sum(c))
-                for (n, licence), c in trained.items()
-            ),
-            "recipe": recipe.model_dump_json(),
-            "patches_seen": state.patches,
-            "started_from": state.started_from,
-            "taught_by": state.taught_by,
-            "validation": {
-                s.name: {"images": float(s.images), **{k: round(v, 4) for k, v in s.values.items()}}
-                for s in sets
-            },
-        }
+    return msgspec.structs.replace(
+        card,
+        version=__version__,
+        created=datetime.now(UTC).date().isoformat(),
+        licence=recipe.card.licence,
+        limitations=recipe.card.limitations,
+        architecture=recipe.model.model_dump(),
+        training_sets=tuple(
+            TrainingSet(name=n, licence=licence, images=len(c), cells=sum(c))
+            for (n, licence), c in trained.items()
+        ),
+        recipe=recipe.model_dump_json(),
+        patches_seen=state.patches,
+        started_from=state.started_from,
+        taught_by=state.taught_by,
+        validation={
+            s.name: {"images": float(s.images), **{k: round(v, 4) for k, v in s.values.items()}}
+            for s in sets
+        },
     )
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from cellrim.io.atomic import atomic_path
@@ -83,7 +84,7 @@ def add_int8_twin(
         first = draw * recipe.decode.int8_patches
         patches = (source[first + i].image[np.newaxis] for i in range(recipe.decode.int8_patches))
         digest = quantise(folder, patches, stride=card.stride)
-        segmenter = exported(folder, card.model_copy(update={"int8_sha256": digest}), INT8)
+        segmenter = exported(folder, msgspec.structs.replace(card, int8_sha256=digest), INT8)
         say(f"int8, ranges of patches {first} on:")
         rounded = _reached(segmenter, places, index)
         best = _better(best, (folder / INT8_NAME).read_bytes(), sets, rounded, say=say)
@@ -92,11 +93,11 @@ def add_int8_twin(
     if best.lost > LARGEST_INT8_LOSS:
         say(f"no {INT8_NAME}: it would lose more than {LARGEST_INT8_LOSS} of the score")
         (folder / INT8_NAME).unlink()
-        card = card.model_copy(update={"int8_sha256": None})
+        card = msgspec.structs.replace(card, int8_sha256=None)
     else:
         with atomic_path(folder / INT8_NAME) as partial:
             partial.write_bytes(best.network)
-        card = card.model_copy(update={"int8_sha256": sha256_of(best.network)})
+        card = msgspec.structs.replace(card, int8_sha256=sha256_of(best.network))
     write_card(folder / CARD_NAME, card)
     return card
 

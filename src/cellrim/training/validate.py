@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from cellrim.core.image import Image
@@ -82,8 +83,8 @@ def segmenter_of(recipe: Recipe, model: UNet, *, decoding: DecodePart | None = N
 
 def exported(folder: Path, card: ModelCard, precision: str) -> Segmenter:
     """Predict as users will, with the network of a model folder on the CPU."""
-    hashed = {"sha256": sha256_of((folder / ONNX_NAME).read_bytes())}
-    card = card.model_copy(update=hashed)
+    digest = sha256_of((folder / ONNX_NAME).read_bytes())
+    card = msgspec.structs.replace(card, sha256=digest)
     return Segmenter(OnnxBackend(folder, card, device="cpu", precision=precision), card)
 
 

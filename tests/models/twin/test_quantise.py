@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -76,7 +77,7 @@ def test_the_twin_is_only_taken_where_it_is_fast(made, monkeypatch):
 def test_a_model_without_a_twin(made, monkeypatch):
     folder, card = made
     monkeypatch.setattr("cellrim.models.onnx_runtime.fast_at_int8", lambda: True)
-    alone = card.model_copy(update={"int8_sha256": None})
+    alone = msgspec.structs.replace(card, int8_sha256=None)
     assert OnnxBackend(folder, alone, precision=AUTO).precision == FLOAT32
     with pytest.raises(ModelError, match=r"Expected a model with model\.int8\.onnx"):
         OnnxBackend(folder, alone, precision=INT8)
@@ -84,7 +85,7 @@ def test_a_model_without_a_twin(made, monkeypatch):
 
 def test_a_twin_that_is_another_one_is_refused(made):
     folder, card = made
-    other = card.model_copy(update={"int8_sha256": "0" * 64})
+    other = msgspec.structs.replace(card, int8_sha256="0" * 64)
     with pytest.raises(ModelError, match=r"model\.int8\.onnx.*sha256"):
         OnnxBackend(folder, other, precision=INT8)
 
@@ -94,7 +95,7 @@ def test_a_runtime_that_cannot_read_the_twin_takes_the_network(made, tmp_path, m
     monkeypatch.setattr("cellrim.models.onnx_runtime.fast_at_int8", lambda: True)
     (tmp_path / ONNX_NAME).write_bytes((folder / ONNX_NAME).read_bytes())
     (tmp_path / INT8_NAME).write_bytes(b"of the future")
-    changed = card.model_copy(update={"int8_sha256": sha256_of(b"of the future")})
+    changed = msgspec.structs.replace(card, int8_sha256=sha256_of(b"of the future"))
     assert OnnxBackend(tmp_path, changed, precision=AUTO).precision == FLOAT32
     with pytest.raises(ModelError, match="no network"):
         OnnxBackend(tmp_path, changed, precision=INT8)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+import msgspec
 
 from cellrim._version import __version__
 from cellrim.core.channels import Channel
@@ -29,7 +29,7 @@ _GREY = ("grey",)
 _PIECES = 3
 
 
-class LargePlan(BaseModel):
+class LargePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What is measured once on the whole image, and all that the results depend on.
 
     Parameters
@@ -52,9 +52,7 @@ class LargePlan(BaseModel):
         Of the image's channels, and micrometres per pixel where known.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    source: Path
+    source: str
     asked: str
     shape: tuple[int, int]
     network_shape: tuple[int, int]
@@ -107,7 +105,7 @@ def asked_hash(
     parts = {
         "cellrim": __version__,
         "pieces": _PIECES,
-        "card": segmenter.card.model_dump(mode="json"),
+        "card": msgspec.to_builtins(segmenter.card),
         "tile_size": segmenter.tile_size,
         "precision": segmenter.backend.precision,
         "channels": channels,
@@ -164,7 +162,7 @@ def make_plan(
         )
         used = segmenter.diameter_at(scale)
     return LargePlan(
-        source=image.path.absolute(),
+        source=str(image.path.absolute()),
         asked=asked,
         shape=image.shape,
         network_shape=scaled_shape(image.shape, scale),

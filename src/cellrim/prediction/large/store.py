@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from cellrim.errors import OutputError
 from cellrim.io.atomic import atomic_path, remove
@@ -35,8 +35,8 @@ class Store:
     def read_plan(self) -> LargePlan | None:
         """Return the plan; None where there is none."""
         try:
-            return LargePlan.model_validate_json((self.folder / _PLAN).read_bytes())
-        except (OSError, ValidationError):
+            return msgspec.json.decode((self.folder / _PLAN).read_bytes(), type=LargePlan)
+        except (OSError, msgspec.DecodeError):
             return None
 
     def start(self, plan: LargePlan) -> None:
@@ -49,7 +49,7 @@ class Store:
         """
         self.remove()
         with atomic_path(self.folder / _PLAN) as partial:
-            partial.write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            partial.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
 
     def remove(self) -> None:
         """Remove the folder if it is there.

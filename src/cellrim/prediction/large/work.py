@@ -68,7 +68,7 @@ class Engine:
     @cached_property
     def image(self) -> NormalisedImage:
         """The image, normalised."""
-        return self.plan.arrangement.apply(open_regions(self.plan.source))
+        return self.plan.arrangement.apply(open_regions(Path(self.plan.source)))
 
     @cached_property
     def joined(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
