@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from cellrim.cli.main import app
 from cellrim.errors import CellrimError

@@ -2,7 +2,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from cellrim.cli.datasets import app
 from cellrim.datasets.registry import READERS

@@ -3,8 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from cellrim.cli.evaluate import evaluate
 from cellrim.errors import UsageError
@@ -28,9 +27,7 @@ def folders(tmp_path):
 
 @pytest.fixture
 def call():
-    app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(evaluate)
-    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+    return lambda *arguments: CliRunner().invoke(evaluate, list(arguments))
 
 
 def test_table_and_files(tmp_path, folders, call):

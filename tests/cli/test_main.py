@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import cellrim
 from cellrim.cli.main import app, run
@@ -30,6 +30,43 @@ def test_help_names_every_command():
         assert command in result.output
 
 
+def test_commands_are_listed_in_their_order():
+    shown = CliRunner().invoke(app, ["--help"]).output.split("Commands:\n")[1]
+    names = [line.split()[0] for line in shown.splitlines()]
+    assert names[:5] == ["segment", "measure", "convert", "evaluate", "train"]
+    assert names[5:] == ["serve", "doctor", "datasets"]
+
+
+def test_without_a_command_the_help_is_shown():
+    for arguments in ([], ["datasets"]):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2
+        assert result.stderr == CliRunner().invoke(app, [*arguments, "--help"]).stdout
+
+
+def test_help_shows_arguments_and_defaults():
+    shown = CliRunner().invoke(app, ["evaluate", "--help"]).output
+    assert "TRUTH      Folder of true label images, or a data set." in shown
+    assert "[default: 1000; x>=1]" in shown
+
+
+@pytest.mark.parametrize("minutes", ["0", "nan", "soon"])
+def test_numbers_out_of_their_range_are_bad_usage(minutes):
+    result = CliRunner().invoke(app, ["train", "recipe.toml", "--max-minutes", minutes])
+    assert result.exit_code == 2
+    assert "Invalid value for '--max-minutes'" in result.stderr
+
+
+def test_an_interrupt_ends_a_command_without_a_word(monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cellrim.models.registry.embedded_models", interrupt)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 130
+    assert result.stderr == ""
+
+
 @pytest.mark.parametrize(("error", "code"), [(UsageError, 2), (DatasetError, 1)])
 def test_errors_are_shown_without_a_traceback(monkeypatch, capsys, error, code):
     def fails():
@@ -42,7 +79,10 @@ def test_errors_are_shown_without_a_traceback(monkeypatch, capsys, error, code):
     assert capsys.readouterr().err == "Error: Expected this, but got that.\n"
 
 
-HEAVY = "('numpy', 'scipy', 'torch', 'onnxruntime', 'pydantic', 'rich', 'matplotlib', 'bioio')"
+HEAVY = (
+    *("numpy", "scipy", "torch", "onnxruntime", "matplotlib", "bioio"),
+    *("pydantic", "rich", "typer"),
+)
 
 
 def test_import_is_light():
@@ -50,9 +90,13 @@ def test_import_is_light():
     assert shown.strip() == "[]"
 
 
-def test_help_is_light():
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["segment", "--help"], ["datasets", "check", "--help"], ["serve", "--port", "x"]],
+)
+def test_parsing_is_light(arguments):
     code = (
-        "import sys; sys.argv = ['cellrim', '--help']\n"
+        f"import sys; sys.argv = {['cellrim', *arguments]}\n"
         "from cellrim.cli.main import run\n"
         "try: run()\nexcept SystemExit: pass\n"
         f"print([m for m in {HEAVY} if m in sys.modules])"

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from cellrim.cli.main import app
 from cellrim.errors import UsageError

@@ -184,3 +184,8 @@ def test_a_folder_that_cannot_be_searched_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UsageError, match=r"Cannot search .*closed: Permission denied"):
         find_jobs([tmp_path], tmp_path / "out")
+
+
+def test_an_empty_name_is_no_folder(tmp_path):
+    with pytest.raises(UsageError, match="empty name"):
+        find_jobs([""], tmp_path / "out")

@@ -113,9 +113,14 @@ def test_many_clients_and_one_that_hangs(tmp_path, tiny_model, png):
             each.close()
 
 
+def serving(data, model, *options):
+    """Call ``cellrim serve`` in this process; its errors come out."""
+    serve.main(["--data", str(data), "--model", str(model), *options], standalone_mode=False)
+
+
 def test_the_device_that_is_asked_for(tmp_path, tiny_model):
     with pytest.raises(UsageError, match="Expected the device auto, cpu"):
-        serve(tmp_path, model=[str(tiny_model)], device="gpu")
+        serving(tmp_path, tiny_model, "--device", "gpu")
     pytest.importorskip("openvino")
     with running(tmp_path / "data", tiny_model, "--device", "openvino") as (client, _):
         assert client.get("/v1/models").json()["device"].split()[0] == "openvino"
@@ -178,14 +183,14 @@ def test_what_is_no_http_is_answered_with_a_problem(sent):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"host": "0.0.0.0"}, "Expected a token to listen at 0.0.0.0"),
-        ({"token": "short"}, "token"),
-        ({"host": "::", "token": "Not a good token!"}, "token"),
+        (["--host", "0.0.0.0"], "Expected a token to listen at 0.0.0.0"),
+        (["--token", "short"], "token"),
+        (["--host", "::", "--token", "Not a good token!"], "token"),
     ],
 )
 def test_other_machines_need_a_token(tmp_path, tiny_model, options, said):
     with pytest.raises(UsageError, match=said):
-        serve(data=tmp_path / "d", model=[str(tiny_model)], **options)
+        serving(tmp_path / "d", tiny_model, *options)
     assert not (tmp_path / "d").exists()
 
 
@@ -195,4 +200,4 @@ def test_a_port_that_is_taken_is_named(tmp_path, tiny_model):
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(OutputError, match=f"port {port}"):
-            serve(data=tmp_path / "d", model=[str(tiny_model)], port=port)
+            serving(tmp_path / "d", tiny_model, "--port", str(port))

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import tifffile
 import torch
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from cellrim.cli.main import app
 from cellrim.errors import RecipeError, UsageError

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
+from cellrim.cli.parsing import PATH
 from cellrim.core.words import counted
 from cellrim.errors import MissingExtraError, UsageError
 
 
+@click.command()
+@click.argument("source", metavar="IN", type=PATH, help="A file of cells, or a folder of them.")
+@click.argument("out", metavar="OUT", type=PATH, help="File or folder to write.")
+@click.option("--from", "read", metavar="KIND", help="Format of IN; else by its name.")
+@click.option("--to", "write", metavar="KIND", help="Format of OUT; else by its name.")
+@click.option(
+    "--image",
+    metavar="IMAGE",
+    type=PATH,
+    help="The image, or the folder of the images: for sizes, overlays, measurements.",
+)
+@click.option("--shape", metavar="HEIGHT,WIDTH", help="Size in pixels where IN does not hold it.")
 def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A file of cells, or a folder of them.")
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File or folder to write.")],
-    read: Annotated[
-        str | None, typer.Option("--from", metavar="KIND", help="Format of IN; else by its name.")
-    ] = None,
-    write: Annotated[
-        str | None, typer.Option("--to", metavar="KIND", help="Format of OUT; else by its name.")
-    ] = None,
-    image: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="IMAGE",
-            help="The image, or the folder of the images: for sizes, overlays, measurements.",
-        ),
-    ] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(metavar="HEIGHT,WIDTH", help="Size in pixels where IN does not hold it."),
-    ] = None,
+    source: Path,
+    out: Path,
+    read: str | None,
+    write: str | None,
+    image: Path | None,
+    shape: str | None,
 ) -> None:
     """Convert cells between formats.
 
@@ -51,7 +48,7 @@ def convert(
     except MissingExtraError as error:
         raise UsageError(str(error)) from error
     images, cells = convert_cells(plan)
-    typer.echo(
+    click.echo(
         f"{counted(images, 'image')}, {counted(cells, 'cell')}, "
         f"{plan.read.kind} to {plan.write.kind}: {out}"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
+from cellrim.cli.parsing import PATH, Group
 from cellrim.errors import CellrimError, UsageError
 
 if TYPE_CHECKING:
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
 
 EXIT_PROBLEMS = 1
 
-app = typer.Typer(
-    help="List, check and convert data sets.", no_args_is_help=True, rich_markup_mode=None
+path_argument = click.argument("path", type=PATH, help="Folder or file of the data set.")
+format_option = click.option(
+    "--format", "format_name", help="Format of the data set; recognised where left out."
+)
+target_option = click.option(
+    "--target", help="Which annotation, where there are two: cells or nuclei."
 )
 
-FormatOption = Annotated[
-    str | None,
-    typer.Option("--format", help="Format of the data set; recognised where left out."),
-]
-TargetOption = Annotated[
-    str | None,
-    typer.Option("--target", help="Which annotation, where there are two: cells or nuclei."),
-]
+
+@click.group("datasets", cls=Group)
+def app() -> None:
+    """List, check and convert data sets."""
 
 
 @app.command("list")
@@ -39,18 +40,17 @@ def list_formats() -> None:
 
     width = max(map(len, READERS))
     for reader in READERS.values():
-        typer.echo(f"{reader.name:<{width}}  {reader.title}  [{reader.licence}]")
-    typer.echo(f"Converts to: {', '.join(WRITERS)}.")
+        click.echo(f"{reader.name:<{width}}  {reader.title}  [{reader.licence}]")
+    click.echo(f"Converts to: {', '.join(WRITERS)}.")
 
 
 @app.command()
+@path_argument
+@click.option("--contact-sheet", type=PATH, help="Write a PNG of some images with their outlines.")
+@format_option
+@target_option
 def check(
-    path: Annotated[Path, typer.Argument(help="Folder or file of the data set.")],
-    contact_sheet: Annotated[
-        Path | None, typer.Option(help="Write a PNG of some images with their outlines.")
-    ] = None,
-    format_name: FormatOption = None,
-    target: TargetOption = None,
+    path: Path, contact_sheet: Path | None, format_name: str | None, target: str | None
 ) -> None:
     """Read a data set through: count images and cells, and name every record that is wrong.
 
@@ -66,18 +66,17 @@ def check(
     _show(report)
     if contact_sheet is not None and sheet is not None:
         write_png(contact_sheet, sheet)
-        typer.echo(f"contact sheet: {contact_sheet} ({', '.join(report.sheet)})")
+        click.echo(f"contact sheet: {contact_sheet} ({', '.join(report.sheet)})")
     _show_problems(report.problems)
 
 
 @app.command()
-def convert(
-    path: Annotated[Path, typer.Argument(help="Folder or file of the data set.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
-    to: Annotated[str, typer.Option(help="Layout to write: plain, coco or sartorius.")],
-    format_name: FormatOption = None,
-    target: TargetOption = None,
-) -> None:
+@path_argument
+@click.argument("out", type=PATH, help="Folder to write; new or empty.")
+@click.option("--to", required=True, help="Layout to write: plain, coco or sartorius.")
+@format_option
+@target_option
+def convert(path: Path, out: Path, to: str, format_name: str | None, target: str | None) -> None:
     """Write the annotated images of a data set in another layout.
 
     Exit code 1 if a record is wrong, 2 if the path is no data set or OUT is not empty.
@@ -90,11 +89,11 @@ def convert(
     except CellrimError as error:
         raise UsageError(str(error)) from error
     result = write_data_set(_open(path, format_name, target), out, to=to)
-    typer.echo(f"{out}: {result.images} images, {result.cells} cells written as {to}")
+    click.echo(f"{out}: {result.images} images, {result.cells} cells written as {to}")
     if result.unannotated:
-        typer.echo(f"left out: {result.unannotated} images without annotation")
+        click.echo(f"left out: {result.unannotated} images without annotation")
     if result.ignored:
-        typer.echo(
+        click.echo(
             f"note: in {result.ignored} images, pixels that nobody has annotated are background "
             f"now, since {to} cannot tell them apart (coco can)"
         )
@@ -112,18 +111,18 @@ def _open(path: Path, format_name: str | None, target: str | None) -> Listing:
 
 
 def _show(report: Report) -> None:
-    typer.echo(f"data set:      {report.dataset}")
-    typer.echo(f"images:        {report.images}, {report.annotated} of them with annotation")
-    typer.echo(f"groups:        {report.groups}")
-    typer.echo(f"cells:         {report.cells}")
+    click.echo(f"data set:      {report.dataset}")
+    click.echo(f"images:        {report.images}, {report.annotated} of them with annotation")
+    click.echo(f"groups:        {report.groups}")
+    click.echo(f"cells:         {report.cells}")
     for title, counts in (("modality:", report.modalities), ("licence:", report.licences)):
         listed = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
-        typer.echo(f"{title:<14} {listed or 'none'}")
-    typer.echo(f"problems:      {len(report.problems)}")
+        click.echo(f"{title:<14} {listed or 'none'}")
+    click.echo(f"problems:      {len(report.problems)}")
 
 
 def _show_problems(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        typer.echo(f"{problem.record}: {problem.reason}", err=True)
+        click.echo(f"{problem.record}: {problem.reason}", err=True)
     if problems:
-        raise typer.Exit(EXIT_PROBLEMS)
+        raise click.exceptions.Exit(EXIT_PROBLEMS)

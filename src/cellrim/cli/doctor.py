@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import typer
+import click
 
 from cellrim._version import __version__
 from cellrim.errors import CellrimError
@@ -20,24 +19,27 @@ _PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "onnxruntime-directml",
-    "pydantic",
-    "typer",
+    "msgspec",
+    "click",
     "rich",
 )
 _OPTIONAL = ("torch", "onnx", "matplotlib")
 
 
+@click.command()
 def doctor() -> None:
     """Show versions, threads, providers and models, and check that the models work."""
-    typer.echo(f"cellrim {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    typer.echo("Packages:  " + _versions(_PACKAGES))
-    typer.echo("Optional:  " + (_versions(_OPTIONAL) or "none installed"))
+    click.echo(f"cellrim {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    click.echo("Packages:  " + _versions(_PACKAGES))
+    click.echo("Optional:  " + (_versions(_OPTIONAL) or "none installed"))
     _show_runtime()
     if not _show_models():
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _versions(packages: tuple[str, ...]) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     found = []
     for name in packages:
         try:
@@ -53,13 +55,13 @@ def _show_runtime() -> None:
     from cellrim.models.onnx_runtime import available_providers
     from cellrim.models.precision import FLOAT32, INT8, fast_at_int8
 
-    typer.echo(f"Threads:   {default_threads()}")
+    click.echo(f"Threads:   {default_threads()}")
     providers = available_providers()
-    typer.echo(f"Providers: {', '.join(providers)}")
+    click.echo(f"Providers: {', '.join(providers)}")
     tried = ", then ".join(map(str, devices_to_try(AUTO, providers)))
-    typer.echo(f"Device:    {tried}, where --device does not say another")
+    click.echo(f"Device:    {tried}, where --device does not say another")
     numbers = INT8 if fast_at_int8() else FLOAT32
-    typer.echo(f"Precision: {numbers} on the CPU, where --precision does not say another")
+    click.echo(f"Precision: {numbers} on the CPU, where --precision does not say another")
 
 
 def _show_models() -> bool:
@@ -67,7 +69,7 @@ def _show_models() -> bool:
     from cellrim.models.registry import embedded_models
 
     models = embedded_models()
-    typer.echo(f"Models:    {len(models) or 'none embedded'}")
+    click.echo(f"Models:    {len(models) or 'none embedded'}")
     whole = [
         _show_model(name, folder) for name, folder in models.items()
     ]  # all are checked, also after a broken one
@@ -91,11 +93,11 @@ def _show_model(name: str, folder: Path) -> bool:
             )
             backend.predict(nothing)
     except CellrimError as error:
-        typer.echo(f"  {name}: broken. {error}")
+        click.echo(f"  {name}: broken. {error}")
         return False
     card = found.card
     size = sum(f.stat().st_size for f in folder.iterdir()) / 1e6
-    typer.echo(
+    click.echo(
         f"  {name} {card.version}: {size:.1f} MB, sha256 {card.sha256} verified, "
         f"runs in {' and '.join(precisions)}"
     )

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, cast
 
-import typer
+import click
 
+from cellrim.cli.parsing import PATH
 from cellrim.cli.text import on_one_line
 from cellrim.core.words import counted
 from cellrim.errors import MissingExtraError
@@ -55,44 +56,55 @@ _NAMES_SHOWN = 20
 _WIDTH = 120
 
 
+@click.command()
+@click.argument(
+    "predicted", metavar="PREDICTED", type=PATH, help="Folder of predicted label images."
+)
+@click.argument(
+    "truth", metavar="TRUTH", type=PATH, help="Folder of true label images, or a data set."
+)
+@click.option("--out", "-o", metavar="FOLDER", type=PATH, help="Where tables and plot go.")
+@click.option(
+    "--format", "layout", metavar="NAME", help="Format of TRUTH, or 'labels'; else recognised."
+)
+@click.option(
+    "--part", metavar="all|train|validation", default="all", help="Side of the data set's split."
+)
+@click.option("--partial", is_flag=True, help="True images without a prediction are no failure.")
+@click.option(
+    "--count-border",
+    "border",
+    is_flag=True,
+    help="Against boxes: cells that touch the frame without a box are mistakes.",
+)
+@click.option(
+    "--worst",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    help="List the N images of the lowest AP.",
+)
+@click.option(
+    "--resamples",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1000,
+    help="Bootstrap samples for the 95 % intervals.",
+)
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap."
+)
 def evaluate(
-    predicted: Annotated[
-        Path, typer.Argument(metavar="PREDICTED", help="Folder of predicted label images.")
-    ],
-    truth: Annotated[
-        Path,
-        typer.Argument(metavar="TRUTH", help="Folder of true label images, or a data set."),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Where tables and plot go."),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            "--format", metavar="NAME", help="Format of TRUTH, or 'labels'; else recognised."
-        ),
-    ] = None,
-    part: Annotated[
-        str, typer.Option(metavar="all|train|validation", help="Side of the data set's split.")
-    ] = "all",
-    partial: Annotated[
-        bool, typer.Option("--partial", help="True images without a prediction are no failure.")
-    ] = False,
-    border: Annotated[
-        bool,
-        typer.Option(
-            "--count-border",
-            help="Against boxes: cells that touch the frame without a box are mistakes.",
-        ),
-    ] = False,
-    worst: Annotated[
-        int, typer.Option(metavar="N", min=0, help="List the N images of the lowest AP.")
-    ] = 0,
-    resamples: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Bootstrap samples for the 95 % intervals.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap.", min=0)] = 0,
+    predicted: Path,
+    truth: Path,
+    out: Path | None,
+    layout: str | None,
+    part: str,
+    partial: bool,
+    border: bool,
+    worst: int,
+    resamples: int,
+    seed: int,
 ) -> None:
     """Compare predicted label images with the truth.
 
@@ -120,7 +132,7 @@ def evaluate(
             _write(evaluation, out)
     _show_problems(evaluation)
     if evaluation.problems:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 @contextmanager
@@ -233,8 +245,8 @@ def _write(evaluation: Evaluation, out: Path) -> None:
     try:
         write_evaluation(evaluation, out)
     except MissingExtraError as error:
-        typer.echo(f"No plot: {error}", err=True)
-    typer.echo(f"Written to {out}")
+        click.echo(f"No plot: {error}", err=True)
+    click.echo(f"Written to {out}")
 
 
 def _show_problems(evaluation: Evaluation) -> None:
@@ -251,8 +263,8 @@ def _show_problems(evaluation: Evaluation) -> None:
 def _list(lines: list[str], title: str) -> None:
     if not lines:
         return
-    typer.echo(title, err=True)
+    click.echo(title, err=True)
     for line in lines[:_NAMES_SHOWN]:
-        typer.echo(f"  {on_one_line(line)}", err=True)
+        click.echo(f"  {on_one_line(line)}", err=True)
     if len(lines) > _NAMES_SHOWN:
-        typer.echo(f"  ... and {len(lines) - _NAMES_SHOWN} more", err=True)
+        click.echo(f"  ... and {len(lines) - _NAMES_SHOWN} more", err=True)

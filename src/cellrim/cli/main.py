@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Annotated
 
-import typer
+import click
 
 from cellrim._version import __version__
 from cellrim.cli import datasets
@@ -15,6 +14,7 @@ from cellrim.cli.convert import convert
 from cellrim.cli.doctor import doctor
 from cellrim.cli.evaluate import evaluate
 from cellrim.cli.measure import measure
+from cellrim.cli.parsing import Group
 from cellrim.cli.segment import segment
 from cellrim.cli.serve import serve
 from cellrim.cli.train import train
@@ -23,39 +23,23 @@ from cellrim.errors import CellrimError, UsageError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
-app = typer.Typer(
-    name="cellrim",
-    help="Delineate and quantify every cell in microscope images.",
-    no_args_is_help=True,
-    add_completion=False,
-    # Plain help: rich costs a tenth of a second at every start.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+
+@click.group(cls=Group, context_settings={"show_default": True})
+@click.version_option(
+    __version__, prog_name="cellrim", message="%(prog)s %(version)s", help="Show the version."
 )
-app.command()(segment)
-app.command()(measure)
-app.command()(convert)
-app.command()(evaluate)
-app.command()(train)
-app.command()(serve)
-app.add_typer(datasets.app, name="datasets")
-app.command()(doctor)
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"cellrim {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    _version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
+def app() -> None:
     """Delineate and quantify every cell in microscope images."""
+
+
+app.add_command(segment)
+app.add_command(measure)
+app.add_command(convert)
+app.add_command(evaluate)
+app.add_command(train)
+app.add_command(serve)
+app.add_command(doctor)
+app.add_command(datasets.app)
 
 
 def run() -> None:
@@ -70,5 +54,5 @@ def run() -> None:
     try:
         app()
     except CellrimError as error:
-        typer.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
+from cellrim.cli.parsing import PATH
 from cellrim.cli.text import on_one_line
 from cellrim.core.words import counted
 from cellrim.errors import MissingExtraError, UsageError
@@ -15,24 +16,39 @@ if TYPE_CHECKING:
     from cellrim.prediction.measured import Outcome
 
 
+@click.command()
+@click.argument(
+    "labels", metavar="LABELS", type=PATH, help="A label image of any tool, or a folder."
+)
+@click.option(
+    "--image",
+    metavar="IMAGE",
+    type=PATH,
+    required=True,
+    help="Its image, or the folder of the images.",
+)
+@click.option(
+    "--out",
+    "-o",
+    metavar="TABLE",
+    type=PATH,
+    required=True,
+    help="Table to write: *.csv, *.parquet.",
+)
+@click.option(
+    "--nuclei",
+    metavar="LABELS",
+    type=PATH,
+    help="Labels of the nuclei, with the ids of their cells.",
+)
+@click.option(
+    "--pixel-size",
+    metavar="UM",
+    type=float,
+    help="Pixel size in micrometres; else what the image says.",
+)
 def measure(
-    labels: Annotated[
-        Path, typer.Argument(metavar="LABELS", help="A label image of any tool, or a folder.")
-    ],
-    image: Annotated[
-        Path, typer.Option(metavar="IMAGE", help="Its image, or the folder of the images.")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="TABLE", help="Table to write: *.csv, *.parquet.")
-    ],
-    nuclei: Annotated[
-        Path | None,
-        typer.Option(metavar="LABELS", help="Labels of the nuclei, with the ids of their cells."),
-    ] = None,
-    pixel_size: Annotated[
-        float | None,
-        typer.Option(metavar="UM", help="Pixel size in micrometres; else what the image says."),
-    ] = None,
+    labels: Path, image: Path, out: Path, nuclei: Path | None, pixel_size: float | None
 ) -> None:
     """Measure the cells of label images, from cellrim or any other tool.
 
@@ -54,13 +70,13 @@ def measure(
     for problem in problems:
         _show(problem)
     cells = sum(outcome.cells or 0 for outcome in outcomes)
-    typer.echo(f"{counted(len(outcomes), 'image')}, {counted(cells, 'cell')} measured: {out}")
+    click.echo(f"{counted(len(outcomes), 'image')}, {counted(cells, 'cell')} measured: {out}")
     if problems or any(outcome.error for outcome in outcomes):
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _show(outcome: Outcome) -> None:
     if outcome.error is not None:
-        typer.echo(on_one_line(f"{outcome.name}: failed. {outcome.error}"), err=True)
+        click.echo(on_one_line(f"{outcome.name}: failed. {outcome.error}"), err=True)
     else:
-        typer.echo(on_one_line(f"{outcome.name}: {counted(outcome.cells or 0, 'cell')}"))
+        click.echo(on_one_line(f"{outcome.name}: {counted(outcome.cells or 0, 'cell')}"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
+import click
 
 if TYPE_CHECKING:
     from cellrim.prediction.large import Progress
@@ -51,9 +51,9 @@ def show_steps() -> Iterator[Callable[[Progress], None]]:
             return
         text = describe(progress, left)
         if terminal:
-            typer.echo(f"\r\x1b[K{text}", err=True, nl=last)
+            click.echo(f"\r\x1b[K{text}", err=True, nl=last)
         else:
-            typer.echo(text)
+            click.echo(text)
 
     yield show
 

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, cast
 
-import typer
+import click
 
+from cellrim.cli.parsing import EXIT_INTERRUPTED, PATH
 from cellrim.cli.text import on_one_line
 from cellrim.core.words import counted
 from cellrim.errors import CellrimError, UsageError
@@ -33,144 +34,134 @@ PRECISIONS = "auto|float32|int8"
 """What ``--precision`` takes."""
 
 
+@click.command()
+@click.argument(
+    "inputs",
+    metavar="[INPUT]...",
+    nargs=-1,
+    help="Images, folders (searched recursively) or patterns such as 'plate/*.tif'.",
+)
+@click.option(
+    "--out",
+    "-o",
+    metavar="FOLDER|FILE",
+    type=PATH,
+    help="Where the results go; one image may go to one .zarr or .tif file. Required.",
+)
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    default="general",
+    help="An embedded model, or a trained one's folder.",
+)
+@click.option(
+    "--diameter", metavar="PX", type=float, help="Typical cell diameter in pixels; else estimated."
+)
+@click.option(
+    "--channels",
+    metavar="DAPI,1",
+    help="Channels that show the cells, by name or counted from 0; else all.",
+)
+@click.option(
+    "--cell",
+    metavar="actin|1",
+    help="Channel that shows the whole cells: they are found in it and in --nucleus.",
+)
+@click.option(
+    "--target", metavar="nuclei|cells|both", help="What to find; else what the channels show."
+)
+@click.option(
+    "--nucleus", metavar="DAPI|0", help="Channel that shows the nuclei; else found in the image."
+)
+@click.option(
+    "--save",
+    metavar="KINDS",
+    default="labels,overlay,cells",
+    help="Which results to save, any of labels, overlay, cells, rois, geojson, coco, rle, "
+    "outlines, cellpose, ome-tiff, ome-zarr.",
+)
+@click.option("--parquet", is_flag=True, help="Write the tables of the run as Parquet too.")
+@click.option(
+    "--min-confidence",
+    metavar="0..1",
+    type=float,
+    help="Keep the cells of at least this confidence. Without it the card says which, and "
+    "a field without a single sure cell counts as empty.",
+)
+@click.option(
+    "--axes", metavar="TZCYX", help="Axes of the file where it does not name them, slowest first."
+)
+@click.option(
+    "--scene", metavar="NAME|N|all", help="Which image of files that hold several, or each of them."
+)
+@click.option("--project", metavar="max", help="Segment the projection of the slices.")
+@click.option("--track", is_flag=True, help="Link the cells over time; writes NAME_RES too.")
+@click.option(
+    "--pixel-size",
+    metavar="UM|none",
+    default="read",
+    help="Pixel size in micrometres; else the file's.",
+)
+@click.option(
+    "--accurate", is_flag=True, help="Average 8 orientations and 2 scales: about 20 times slower."
+)
+@click.option("--resume", is_flag=True, help="Keep what an earlier run finished and go on.")
+@click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run.")
+@click.option(
+    "--threads", metavar="N", type=click.IntRange(min=1), help="Threads; else one per CPU."
+)
+@click.option(
+    "--device",
+    metavar=DEVICES,
+    default="auto",
+    help="Where the network runs; auto: a GPU that works, else the CPU.",
+)
+@click.option(
+    "--precision",
+    metavar=PRECISIONS,
+    default="auto",
+    help="Numbers the network computes in; auto: int8 on CPUs that are fast at it.",
+)
+@click.option(
+    "--report/--no-report", default=True, help="Write report.html, to look at in a browser."
+)
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Processes that share the work; else this one.",
+)
+@click.option(
+    "--cluster", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, or local:N."
+)
+@click.option("--sample", is_flag=True, help="Segment the image that ships with cellrim.")
 def segment(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUT",
-            help="Images, folders (searched recursively) or patterns such as 'plate/*.tif'.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FOLDER|FILE",
-            help="Where the results go; one image may go to one .zarr or .tif file. Required.",
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="An embedded model, or a trained one's folder.")
-    ] = "general",
-    diameter: Annotated[
-        float | None,
-        typer.Option(metavar="PX", help="Typical cell diameter in pixels; else estimated."),
-    ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DAPI,1",
-            help="Channels that show the cells, by name or counted from 0; else all.",
-        ),
-    ] = None,
-    cell: Annotated[
-        str | None,
-        typer.Option(
-            metavar="actin|1",
-            help="Channel that shows the whole cells: they are found in it and in --nucleus.",
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="nuclei|cells|both", help="What to find; else what the channels show."
-        ),
-    ] = None,
-    nucleus: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DAPI|0", help="Channel that shows the nuclei; else found in the image."
-        ),
-    ] = None,
-    save: Annotated[
-        str,
-        typer.Option(
-            metavar="KINDS",
-            help="Which results to save, any of labels, overlay, cells, rois, geojson, coco, rle, "
-            "outlines, cellpose, ome-tiff, ome-zarr.",
-        ),
-    ] = "labels,overlay,cells",
-    parquet: Annotated[
-        bool, typer.Option("--parquet", help="Write the tables of the run as Parquet too.")
-    ] = False,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(
-            metavar="0..1",
-            help="Keep the cells of at least this confidence. Without it the card says which, and "
-            "a field without a single sure cell counts as empty.",
-        ),
-    ] = None,
-    axes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TZCYX", help="Axes of the file where it does not name them, slowest first."
-        ),
-    ] = None,
-    scene: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|N|all", help="Which image of files that hold several, or each of them."
-        ),
-    ] = None,
-    project: Annotated[
-        str | None, typer.Option(metavar="max", help="Segment the projection of the slices.")
-    ] = None,
-    track: Annotated[
-        bool, typer.Option("--track", help="Link the cells over time; writes NAME_RES too.")
-    ] = False,
-    pixel_size: Annotated[
-        str,
-        typer.Option(metavar="UM|none", help="Pixel size in micrometres; else the file's."),
-    ] = "read",
-    accurate: Annotated[
-        bool,
-        typer.Option(
-            "--accurate", help="Average 8 orientations and 2 scales: about 20 times slower."
-        ),
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep what an earlier run finished and go on.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")
-    ] = False,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Threads; else one per CPU.")
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar=DEVICES,
-            help="Where the network runs; auto: a GPU that works, else the CPU.",
-        ),
-    ] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar=PRECISIONS,
-            help="Numbers the network computes in; auto: int8 on CPUs that are fast at it.",
-        ),
-    ] = "auto",
-    report: Annotated[
-        bool,
-        typer.Option("--report/--no-report", help="Write report.html, to look at in a browser."),
-    ] = True,
-    workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Processes that share the work; else this one."),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, or local:N."
-        ),
-    ] = None,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Segment the image that ships with cellrim.")
-    ] = False,
+    inputs: tuple[str, ...],
+    out: Path | None,
+    model: str,
+    diameter: float | None,
+    channels: str | None,
+    cell: str | None,
+    target: str | None,
+    nucleus: str | None,
+    save: str,
+    parquet: bool,
+    min_confidence: float | None,
+    axes: str | None,
+    scene: str | None,
+    project: str | None,
+    track: bool,
+    pixel_size: str,
+    accurate: bool,
+    resume: bool,
+    overwrite: bool,
+    threads: int | None,
+    device: str,
+    precision: str,
+    report: bool,
+    workers: int | None,
+    cluster: str | None,
+    sample: bool,
 ) -> None:
     """Find and measure every cell in images.
 
@@ -184,7 +175,7 @@ def segment(
     from cellrim.prediction.loading import Model
     from cellrim.prediction.request import Request
 
-    given = _inputs(inputs or [], sample=sample)
+    given = _inputs(inputs, sample=sample)
     if out is None:
         raise UsageError("Expected a folder for the results: -o FOLDER.")
     share = _threads(threads, workers, cluster)
@@ -215,7 +206,7 @@ def segment(
         return
     _show(outcome, plan.out)
     if outcome.failed:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _threads(threads: int | None, workers: int | None, cluster: str | None) -> int | None:
@@ -304,7 +295,7 @@ def _existing(*, resume: bool, overwrite: bool) -> Existing:
     return "overwrite" if overwrite else "refuse"
 
 
-def _inputs(inputs: list[str], *, sample: bool) -> list[str | Path]:
+def _inputs(inputs: tuple[str, ...], *, sample: bool) -> list[str | Path]:
     from cellrim.samples import sample_images
 
     if bool(inputs) == sample:
@@ -345,10 +336,12 @@ def _run(
     from dataclasses import replace
 
     from cellrim.cli.progress import show_steps
+    from cellrim.core.memory import keep_freed_memory
     from cellrim.prediction.batch import run
     from cellrim.prediction.single import SinglePlan, run_single
     from cellrim.prediction.workers import open_workers
 
+    keep_freed_memory()
     several = cluster is not None or (workers is not None and workers > 1)
     try:
         with open_workers(workers, cluster) as found, show_steps() as steps:
@@ -362,13 +355,13 @@ def _run(
                 team = replace(team, workers=found if several else None, steps=told)
                 return run(plan, report=show, team=team)
     except KeyboardInterrupt:
-        typer.echo("Stopped. The same command with --resume goes on from here.", err=True)
-        raise typer.Exit(130) from None
+        click.echo("Stopped. The same command with --resume goes on from here.", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 
 
 def _show_single(summary: Summary, out: Path) -> None:
     before = " (done before)" if summary.done_before else ""
-    typer.echo(
+    click.echo(
         f"{counted(summary.cells, 'cell')} of about {summary.diameter:.0f} px{before}, "
         f"{summary.seconds:.1f} s. Labels in {out}"
     )
@@ -380,7 +373,7 @@ def _progress(plan: Plan) -> Iterator[Callable[[Record], None]]:
     total, done = len(plan.jobs), len(plan.done)
     if not sys.stderr.isatty():
         counter = iter(range(done + 1, total + 1))
-        yield lambda record: typer.echo(
+        yield lambda record: click.echo(
             f"[{next(counter)}/{total}] {describe(record)}", err=record.status == "failed"
         )
         return
@@ -426,7 +419,7 @@ def _show(report: Report, out: Path) -> None:
     cells = sum(record.cells or 0 for record in report.records)
     before = f" ({report.done_before} done before)" if report.done_before else ""
     failed = f", {len(report.failed)} failed" if report.failed else ""
-    typer.echo(
+    click.echo(
         f"{counted(len(report.records), 'image')}{before}{failed}, {counted(cells, 'cell')}, "
         f"{report.seconds:.1f} s. Results in {out}"
     )

@@ -4,77 +4,117 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
+from cellrim.cli.parsing import PATH, FloatRange
 from cellrim.cli.segment import DEVICES, PRECISIONS
 from cellrim.errors import MissingExtraError, UsageError
 
 _MB = 1_000_000
 
 
+@click.command()
+@click.option(
+    "--data",
+    metavar="FOLDER",
+    type=PATH,
+    default=Path("cellrim-data"),
+    help="Where jobs and corrected images are kept.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    help="Address to listen at; others than this machine's need --token.",
+)
+@click.option(
+    "--port", type=click.IntRange(min=0, max=65535), default=8000, help="0: any that is free."
+)
+@click.option(
+    "--token",
+    envvar="CELLRIM_TOKEN",
+    show_envvar=True,
+    help="What clients must show: 16 or more of A-Z a-z 0-9 _ . ~ -",
+)
+@click.option(
+    "--model",
+    "models",
+    metavar="NAME|PATH",
+    multiple=True,
+    help="An embedded model or a trained one's folder; again for more. "
+    "The first is used where none is asked for.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Images at the same time; else two.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads for each; else the CPUs shared out."
+)
+@click.option(
+    "--device",
+    metavar=DEVICES,
+    default="auto",
+    help="Where the networks run; auto: a GPU that works.",
+)
+@click.option(
+    "--precision",
+    metavar=PRECISIONS,
+    default="auto",
+    help="Numbers they compute in; auto: int8 on CPUs fast at it.",
+)
+@click.option(
+    "--max-upload-mb", type=click.IntRange(min=1), default=200, help="Largest image file."
+)
+@click.option(
+    "--max-megapixels",
+    type=FloatRange(min=0.001),
+    default=36,
+    help="Largest image, told from its header.",
+)
+@click.option(
+    "--memory-gb",
+    type=FloatRange(min=0.001),
+    default=12,
+    help="Memory of the process at most: fewer images run at once.",
+)
+@click.option("--max-files", type=click.IntRange(min=1), default=2000, help="Most images of a job.")
+@click.option(
+    "--max-seconds", type=FloatRange(min=0.1), default=600, help="Longest time for an image."
+)
+@click.option(
+    "--keep-days",
+    type=FloatRange(min=0.001),
+    default=7,
+    help="Results of jobs are removed after this time.",
+)
+@click.option(
+    "--quota-gb",
+    type=FloatRange(min=0.001),
+    default=20,
+    help="Most disk space for all files; old ones are removed.",
+)
+@click.option(
+    "--training-patches",
+    type=click.IntRange(min=1),
+    help="Longest training on corrected images; else that of train.",
+)
 def serve(
-    data: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Where jobs and corrected images are kept."),
-    ] = Path("cellrim-data"),
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; others than this machine's need --token.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CELLRIM_TOKEN",
-            help="What clients must show: 16 or more of A-Z a-z 0-9 _ . ~ -",
-            show_envvar=True,
-        ),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|PATH",
-            help="An embedded model or a trained one's folder; again for more. "
-            "The first is used where none is asked for.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Images at the same time; else two.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads for each; else the CPUs shared out.")
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(metavar=DEVICES, help="Where the networks run; auto: a GPU that works."),
-    ] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar=PRECISIONS, help="Numbers they compute in; auto: int8 on CPUs fast at it."
-        ),
-    ] = "auto",
-    max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest image file.")] = 200,
-    max_megapixels: Annotated[
-        float, typer.Option(min=0.001, help="Largest image, told from its header.")
-    ] = 36,
-    memory_gb: Annotated[
-        float,
-        typer.Option(min=0.001, help="Memory of the process at most: fewer images run at once."),
-    ] = 12,
-    max_files: Annotated[int, typer.Option(min=1, help="Most images of a job.")] = 2000,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for an image.")] = 600,
-    keep_days: Annotated[
-        float, typer.Option(min=0.001, help="Results of jobs are removed after this time.")
-    ] = 7,
-    quota_gb: Annotated[
-        float, typer.Option(min=0.001, help="Most disk space for all files; old ones are removed.")
-    ] = 20,
-    training_patches: Annotated[
-        int | None,
-        typer.Option(min=1, help="Longest training on corrected images; else that of train."),
-    ] = None,
+    data: Path,
+    host: str,
+    port: int,
+    token: str | None,
+    models: tuple[str, ...],
+    workers: int | None,
+    threads: int | None,
+    device: str,
+    precision: str,
+    max_upload_mb: int,
+    max_megapixels: float,
+    memory_gb: float,
+    max_files: int,
+    max_seconds: float,
+    keep_days: float,
+    quota_gb: float,
+    training_patches: int | None,
 ) -> None:
     """Serve cellrim in the browser and by REST.
 
@@ -86,7 +126,7 @@ def serve(
 
     run(
         _settings(
-            model or ["general"],
+            models or ("general",),
             data=data,
             host=host,
             port=port,
@@ -107,7 +147,7 @@ def serve(
     )
 
 
-def _settings(models: list[str], **given: Any) -> Any:
+def _settings(models: tuple[str, ...], **given: Any) -> Any:
     """Check the options; what is None is left to the settings' own defaults."""
     from pydantic import ValidationError
 

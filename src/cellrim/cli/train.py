@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
+from cellrim.cli.parsing import PATH, FloatRange
 from cellrim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,59 +18,66 @@ BASE = "general"
 """The model that a folder of annotated images fine-tunes where ``--from`` names no other."""
 
 
+@click.command()
+@click.argument(
+    "recipe",
+    metavar="RECIPE|FOLDER",
+    type=PATH,
+    help="A recipe (a TOML file), or a folder of annotated images to fit a model to.",
+)
+@click.option("--out", "-o", type=PATH, help="Run folder [runs/<recipe's name>].")
+@click.option("--data", type=PATH, help="Root of the recipe's data paths [$CELLRIM_DATA].")
+@click.option("--packed", type=PATH, help="Folder of packed data, shared between runs.")
+@click.option("--resume", is_flag=True, help="Continue from the run folder's checkpoint.")
+@click.option(
+    "--from",
+    "start_from",
+    help="Model, its folder or a checkpoint to begin with [general for a folder].",
+)
+@click.option(
+    "--max-minutes", type=FloatRange(min=0.01), help="Stop after this time, ready to resume."
+)
+@click.option(
+    "--anneal-minutes",
+    type=FloatRange(min=0.01),
+    help="End the schedule after this much training in all.",
+)
+@click.option(
+    "--patches",
+    type=click.IntRange(min=1),
+    help="Length of the training on a folder [4,000]; a recipe has its own.",
+)
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=2, help="Processes that make patches."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Check recipe and data, estimate time and memory, stop."
+)
+@click.option(
+    "--pack-only", "prepare_only", is_flag=True, help="Pack the data for another machine, stop."
+)
+@click.option(
+    "--finish",
+    "finish_only",
+    is_flag=True,
+    help="Make model and report from the checkpoint as it is.",
+)
 def train(
-    recipe: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RECIPE|FOLDER",
-            help="A recipe (a TOML file), or a folder of annotated images to fit a model to.",
-        ),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder [runs/<recipe's name>].")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Root of the recipe's data paths [$CELLRIM_DATA].")
-    ] = None,
-    packed: Annotated[
-        Path | None, typer.Option(help="Folder of packed data, shared between runs.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the run folder's checkpoint.")
-    ] = False,
-    start_from: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="Model, its folder or a checkpoint to begin with [general for a folder].",
-        ),
-    ] = None,
-    max_minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Stop after this time, ready to resume.")
-    ] = None,
-    anneal_minutes: Annotated[
-        float | None,
-        typer.Option(min=0.01, help="End the schedule after this much training in all."),
-    ] = None,
-    patches: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Length of the training on a folder [4,000]; a recipe has its own."
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that make patches.")] = 2,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Check recipe and data, estimate time and memory, stop."),
-    ] = False,
-    prepare_only: Annotated[
-        bool, typer.Option("--pack-only", help="Pack the data for another machine, stop.")
-    ] = False,
-    finish_only: Annotated[
-        bool,
-        typer.Option("--finish", help="Make model and report from the checkpoint as it is."),
-    ] = False,
+    recipe: Path,
+    out: Path | None,
+    data: Path | None,
+    packed: Path | None,
+    resume: bool,
+    start_from: str | None,
+    max_minutes: float | None,
+    anneal_minutes: float | None,
+    patches: int | None,
+    device: str,
+    workers: int,
+    dry_run: bool,
+    prepare_only: bool,
+    finish_only: bool,
 ) -> None:
     """Train a U-Net as a recipe says; the model and a report come into the run folder.
 

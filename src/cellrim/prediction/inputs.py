@@ -176,6 +176,8 @@ def _searching() -> Iterator[None]:
 
 
 def _expand(given: str | Path, out: Path) -> Iterator[Job]:
+    if given == "":
+        raise UsageError("Expected an image, a folder or a pattern, but got an empty name.")
     path = Path(given)
     if path.exists() and not _is_folder(path):
         yield Job(path, _target(path, path.parent), path.parent, named=True)

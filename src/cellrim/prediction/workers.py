@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from cellrim.core.memory import keep_freed_memory
 from cellrim.errors import ClusterError, MissingExtraError, UsageError
 
 T = TypeVar("T")
@@ -100,7 +101,7 @@ class Processes:
         # Forked children would inherit the locks of ONNX Runtime's threads.
         context = multiprocessing.get_context("spawn")
         size = min(self.count, len(left))
-        pool = ProcessPoolExecutor(size, mp_context=context, initializer=_leave_interrupts)
+        pool = ProcessPoolExecutor(size, mp_context=context, initializer=_begin_work)
         waiting = iter(list(left.items()))
         running: dict[Future[R], int] = {}
         try:
@@ -224,9 +225,10 @@ def threads_per_worker(count: int | None, cluster: str | None, cpus: int) -> int
     return None if count is None else max(1, cpus // count)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C is for the process that was started; it stops the others."""
+def _begin_work() -> None:
+    """Leave Ctrl-C to the process that was started; it stops the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
 
 
 def _local_count(address: str) -> int | None:

@@ -566,7 +566,7 @@ def test_the_set_is_what_training_reads(client, collected, tmp_path):
 def test_the_command_is_one_that_the_command_line_takes():
     from pathlib import Path
 
-    from typer.testing import CliRunner
+    from click.testing import CliRunner
 
     from cellrim.cli.main import app
 
