@@ -1,19 +1,22 @@
 """What does int8 cost in accuracy, beyond what any change of the arithmetic does?
 
-Usage: CELLRIM_DATA=path/to/data python benchmarks/orientations.py [MODEL] [--only SET]
+Usage: CELLRIM_DATA=path/to/data python benchmarks/orientations.py [MODEL] [--only SET] [--rounds 1]
 
 A network that was trained on turned patches has no preferred side, but another rounding in each
 orientation: an image that is turned by a quarter is as good an image, and moves mAP by chance. Each
 held-back image of recipes/general.toml is segmented in its eight orientations, in float32 and in
-int8. Prints for each set mAP in float32, as it is and as the mean of the orientations, how far
-single orientations lie apart (standard deviation), and what int8 loses: as it is, and as the mean
-over the orientations with its standard error. Needs the ``train`` extra for the recipe's split.
+int8; in further rounds also moved by up to 31 pixels down and right, with its mirror image in the
+gap, so that the network's coarse pixels lie elsewhere. Prints for each set mAP in float32, as it is
+and as the mean over all views, how far single views lie apart (standard deviation), and what int8
+loses: as it is, and as the mean over the views with its standard error. Needs the ``train`` extra
+for the recipe's split.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +26,48 @@ from cellrim.datasets.base import Sample
 from cellrim.evaluation import Counts, scores
 from cellrim.models.precision import FLOAT32, INT8
 from cellrim.prediction import Segmenter, load_model
-from cellrim.prediction.accurate import ORIENTATIONS
+from cellrim.prediction.accurate import ORIENTATIONS, Orientation
 from cellrim.training.validate import score_image
+
+# The network's stride: moved so far, an image lies as before.
+_STRIDE = 32
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at an image that is as good as any: turned, and moved down and right."""
+
+    orientation: Orientation
+    down: int = 0
+    right: int = 0
+
+    def of(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Show an image ``YXC``; where it was moved from, its mirror image."""
+        frame = ((self.down, 0), (self.right, 0), (0, 0))
+        return np.pad(self.orientation.turn(pixels), frame, mode="symmetric")
+
+    def back(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Bring labels ``YX`` of the view back to the image."""
+        moved = labels[np.newaxis, self.down :, self.right :]
+        return np.ascontiguousarray(self.orientation.place_back(moved)[0])
+
+
+def make_views(rounds: int) -> list[View]:
+    """The eight orientations, in further rounds moved; the image as it is comes first."""
+    rng = np.random.default_rng(0)
+    views = [View(orientation) for orientation in ORIENTATIONS]
+    for _ in range(rounds - 1):
+        views += [View(o, *rng.integers(1, _STRIDE, 2).tolist()) for o in ORIENTATIONS]
+    return views
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", nargs="?", default="general")
     parser.add_argument("--only", metavar="SET", default="", help="sets whose name begins so")
+    parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
+    views = make_views(given.rounds)
     exact, rounded = (load_model(given.model, precision=p) for p in (FLOAT32, INT8))
     table = Table(
         "set", "images", "float32", "mean", "apart", "int8 - float32", "mean", "standard error"
@@ -39,23 +75,21 @@ def main() -> None:
     for name, samples in by_set(recipe_samples("validation")).items():
         if not name.startswith(given.only):
             continue
-        before, after = maps_of(exact, samples), maps_of(rounded, samples)
+        before, after = maps_of(exact, samples, views), maps_of(rounded, samples, views)
         lost = after - before
         error = lost.std(ddof=1) / np.sqrt(len(lost))
         plain = (before[0], before.mean(), before.std(ddof=1))
         table.row(name, len(samples), *map(float, (*plain, lost[0], lost.mean(), error)))
 
 
-def maps_of(model: Segmenter, samples: list[Sample]) -> NDArray[np.float64]:
-    """Return the mAP of a set in each of the orientations."""
-    totals = [Counts() for _ in ORIENTATIONS]
+def maps_of(model: Segmenter, samples: list[Sample], views: list[View]) -> NDArray[np.float64]:
+    """Return the mAP of a set in each of the views."""
+    totals = [Counts() for _ in views]
     for sample in samples:
         image, truth = sample.read_image(), truth_of(sample)
-        for number, orientation in enumerate(ORIENTATIONS):
-            turned = replace(image, pixels=orientation.turn(image.pixels))
-            found = model.segment(turned).labels[np.newaxis]
-            labels = np.ascontiguousarray(orientation.place_back(found)[0])
-            masks, boxes = score_image(labels, truth)
+        for number, view in enumerate(views):
+            found = model.segment(replace(image, pixels=view.of(image.pixels)))
+            masks, boxes = score_image(view.back(found.labels), truth)
             totals[number] += boxes or masks
     return np.array([scores(total).map for total in totals])
 

@@ -1,36 +1,56 @@
 import platform
 import subprocess
 import sys
+from mmap import PAGESIZE
+from pathlib import Path
 
 import pytest
 
-TOUCH = """
+from cellrim.core import memory
+
+TOUCHED = 2**26
+TOUCH = f"""
 import resource
-from cellrim.core.memory import keep_freed_memory
-kept = {kept}
+from cellrim.core.memory import pool_memory
+{{before}}
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-before = faults()
-for _ in range(4):
-    bytes(bytearray(2**26))
-print(faults() - before)
+begin = faults()
+for _ in range({{times}}):
+    bytes(bytearray({TOUCHED}))
+print(faults() - begin)
 """
+HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+glibc_only = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
 
 
-def faults_of(kept):
-    done = subprocess.run(
-        [sys.executable, "-c", TOUCH.format(kept=kept)], capture_output=True, text=True, check=True
-    )
+def faults_of(before, *, times):
+    code = TOUCH.format(before=before, times=times)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
+@glibc_only
 def test_freed_memory_is_used_again():
-    assert faults_of("keep_freed_memory()") < faults_of("None") / 2
+    once, often = (faults_of("pool_memory()", times=n) for n in (1, 5))
+    assert often < 2 * once
+    assert faults_of("", times=5) > 4 * faults_of("", times=1)
+
+
+@glibc_only
+@pytest.mark.skipif(not HUGE.is_file() or "[never]" in HUGE.read_text(), reason="needs huge pages")
+def test_memory_comes_in_huge_pages():
+    assert faults_of("pool_memory()", times=1) < TOUCHED / PAGESIZE / 8
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
-    from cellrim.core import memory
-
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: object())
-    assert memory.keep_freed_memory() is False
+    assert memory.pool_memory() is False
+
+
+@glibc_only
+def test_where_there_is_no_room_for_the_pool_memory_is_kept_all_the_same():
+    none = "from cellrim.core import memory; memory._POOL = 2**60; assert pool_memory()"
+    once, often = (faults_of(none, times=n) for n in (1, 5))
+    assert often < 2 * once
