@@ -1,8 +1,6 @@
 import platform
 import subprocess
 import sys
-from mmap import PAGESIZE
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +9,7 @@ from cellrim.core import memory
 TOUCHED = 2**26
 TOUCH = f"""
 import resource
-from cellrim.core.memory import pool_memory
+from cellrim.core.memory import keep_freed_memory
 {{before}}
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -20,7 +18,6 @@ for _ in range({{times}}):
     bytes(bytearray({TOUCHED}))
 print(faults() - begin)
 """
-HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 glibc_only = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
 
@@ -33,24 +30,11 @@ def faults_of(before, *, times):
 
 @glibc_only
 def test_freed_memory_is_used_again():
-    once, often = (faults_of("pool_memory()", times=n) for n in (1, 5))
+    once, often = (faults_of("keep_freed_memory()", times=n) for n in (1, 5))
     assert often < 2 * once
     assert faults_of("", times=5) > 4 * faults_of("", times=1)
 
 
-@glibc_only
-@pytest.mark.skipif(not HUGE.is_file() or "[never]" in HUGE.read_text(), reason="needs huge pages")
-def test_memory_comes_in_huge_pages():
-    assert faults_of("pool_memory()", times=1) < TOUCHED / PAGESIZE / 8
-
-
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: object())
-    assert memory.pool_memory() is False
-
-
-@glibc_only
-def test_where_there_is_no_room_for_the_pool_memory_is_kept_all_the_same():
-    none = "from cellrim.core import memory; memory._POOL = 2**60; assert pool_memory()"
-    once, often = (faults_of(none, times=n) for n in (1, 5))
-    assert often < 2 * once
+    assert memory.keep_freed_memory() is False

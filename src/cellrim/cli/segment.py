@@ -336,12 +336,12 @@ def _run(
     from dataclasses import replace
 
     from cellrim.cli.progress import show_steps
-    from cellrim.core.memory import pool_memory
+    from cellrim.core.memory import keep_freed_memory
     from cellrim.prediction.batch import run
     from cellrim.prediction.single import SinglePlan, run_single
     from cellrim.prediction.workers import open_workers
 
-    pool_memory()
+    keep_freed_memory()
     several = cluster is not None or (workers is not None and workers > 1)
     try:
         with open_workers(workers, cluster) as found, show_steps() as steps:

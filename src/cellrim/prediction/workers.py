@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from cellrim.core.memory import pool_memory
+from cellrim.core.memory import keep_freed_memory
 from cellrim.errors import ClusterError, MissingExtraError, UsageError
 
 T = TypeVar("T")
@@ -228,7 +228,7 @@ def threads_per_worker(count: int | None, cluster: str | None, cpus: int) -> int
 def _begin_work() -> None:
     """Leave Ctrl-C to the process that was started; it stops the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pool_memory()
+    keep_freed_memory()
 
 
 def _local_count(address: str) -> int | None:
