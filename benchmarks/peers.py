@@ -10,6 +10,8 @@ ended (cellrim then has measured the cells and written its report).
 
 - ``cellrim``: the command line, labels and report, everything estimated.
 - ``cellrim labels alone``: the same without a report, as the others write none.
+- ``cellrim labels of ten``: ten copies of the image in a folder, so that the start of the process
+  counts a tenth.
 - ``stardist``: the true network and decoding of StarDist 0.9.2 in its default configuration with
   random weights. Random maps decode to nothing true, so its decoding gets the maps of the truth
   (StarDist's own ``edt_prob`` and ``star_dist``, made beforehand and not counted).
@@ -94,7 +96,8 @@ def compare(names: list[str], scratch: Path, options: argparse.Namespace) -> Non
         for name in names:
             one = start(name, large, ONE_THREAD)
             own = start(name, small, {})
-            seen[name].append((one.cpu / edge**2 * 1e6, one.memory / 2**20, own.first, own.end))
+            megapixels = IMAGES.get(name, 1) * edge**2 / 1e6
+            seen[name].append((one.cpu / megapixels, one.memory / 2**20, own.first, own.end))
     times = f"s to the labels of {first} x {first}"
     table = Table("tool", "CPU-s/MP", "MB at most", times, "s to the end", "CPU of cellrim")
     middle = {n: [statistics.median(v) for v in zip(*s, strict=True)] for n, s in seen.items()}
@@ -110,6 +113,13 @@ def make_files(folder: Path, edge: int, names: list[str]) -> Path:
     print(f"{edge} x {edge}: {labels.max()} nuclei", flush=True)
     tifffile.imwrite(folder / "image.tif", pixels)
     np.save(folder / "mask.npy", labels > 0)
+    for name, count in IMAGES.items():
+        if name in names:
+            copies = folder / f"{count} images"
+            copies.mkdir()
+            for number in range(count):  # the first is called as the image is
+                copy = copies / f"image{number or ''}.tif"
+                copy.hardlink_to(folder / "image.tif")
     for name, grid in GRIDS.items():
         if name in names:
             from stardist.geometry import star_dist
@@ -177,7 +187,9 @@ def start(name: str, image: Path, settings: dict[str, str]) -> Run:
 def command_of(name: str, image: Path, output: Path) -> list[str]:
     if name not in COMMANDS:
         return [sys.executable, __file__, "--run", name, str(image), str(output)]
-    command = [sys.executable, "-m", "cellrim", "segment", str(image)]
+    count = IMAGES.get(name, 1)
+    images = image if count == 1 else image.parent / f"{count} images"
+    command = [sys.executable, "-m", "cellrim", "segment", str(images)]
     return [*command, "-o", str(output.parent), *COMMANDS[name]]
 
 
@@ -247,7 +259,10 @@ def write(path: Path, labels: NDArray[np.integer]) -> None:
 COMMANDS = {
     "cellrim": ("--save", "labels"),
     "cellrim labels alone": ("--save", "labels", "--no-report"),
+    "cellrim labels of ten": ("--save", "labels", "--no-report"),
 }
+IMAGES = {"cellrim labels of ten": 10}
+"""How many images there are, where there are several."""
 GRIDS = {"stardist": 1, "stardist grid 2": 2}
 NAMES = {grid: name for name, grid in GRIDS.items()}
 RUNNERS: dict[str, Callable[[Path, Path], None]] = {
