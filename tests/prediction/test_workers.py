@@ -3,13 +3,21 @@ import pickle
 import signal
 import threading
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cellrim.errors import ClusterError, MissingExtraError, UsageError
-from cellrim.prediction.workers import Alone, Processes, open_workers, threads_per_worker
+from cellrim.prediction.workers import (
+    Alone,
+    Cluster,
+    Processes,
+    open_workers,
+    threads_per_worker,
+)
 
 
 def test_alone_is_in_order():
@@ -127,3 +135,27 @@ def test_a_scheduler_that_dies_in_the_middle_is_told(monkeypatch):
         scheduler.kill()
         scheduler.wait()
         scheduler.stderr.close()
+
+
+@dataclass
+class LateFuture:
+    """A future whose worker died with the result: another takes some time to do it again."""
+
+    failures: int
+
+    def result(self, timeout):
+        self.failures -= 1
+        if self.failures >= 0:
+            raise TimeoutError(f"timed out after {timeout} s.")
+        return 7
+
+
+def test_a_result_that_died_with_its_worker_is_waited_for():
+    cluster = Cluster(SimpleNamespace(status="running"))
+    assert cluster._result(LateFuture(failures=2)) == 7
+
+
+def test_a_result_is_not_waited_for_when_the_scheduler_is_gone():
+    cluster = Cluster(SimpleNamespace(status="connecting"))
+    with pytest.raises(ClusterError, match="scheduler is gone"):
+        cluster._result(LateFuture(failures=2))

@@ -149,7 +149,7 @@ class Cluster:
             for _ in futures:
                 future = self._next(finished)
                 try:
-                    yield future.result(timeout=_CONNECT_SECONDS)
+                    yield self._result(future)
                 except KilledWorker as error:
                     raise ClusterError(
                         "A piece of the work killed one cluster worker after the other, perhaps "
@@ -172,13 +172,29 @@ class Cluster:
                 return future
             lost = 0.0 if self._client.status == "running" and future is None else lost + 1
             if lost * _ASK_SECONDS >= _CONNECT_SECONDS or self._client.status == "closed":
-                raise ClusterError(
-                    "The cluster's scheduler is gone. What is finished is kept: start the "
-                    "scheduler again, then the same command with --resume."
-                )
+                raise _gone()
             if future is not None:
                 time.sleep(_ASK_SECONDS)
                 finished.put(future)
+
+    def _result(self, future: Any) -> Any:
+        """Fetch what a piece returned, as long as the scheduler is there.
+
+        Where the worker that holds it has died in between, another does the piece again.
+        """
+        while True:
+            try:
+                return future.result(timeout=_CONNECT_SECONDS)
+            except TimeoutError:
+                if self._client.status != "running":
+                    raise _gone() from None
+
+
+def _gone() -> ClusterError:
+    return ClusterError(
+        "The cluster's scheduler is gone. What is finished is kept: start the scheduler again, "
+        "then the same command with --resume."
+    )
 
 
 @contextmanager
