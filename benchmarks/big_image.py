@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from cellrim.core.memory import keep_freed_memory
 from cellrim.io.exports import FORMATS
 from cellrim.models.card import ModelCard
 from cellrim.prediction.large import STREAMED, Model, segment_large
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--save", nargs="*", default=[], choices=STREAMED, help="other results")
     parser.add_argument("--model", help="a real model instead of the stand-in")
     asked = parser.parse_args()
+    keep_freed_memory()  # as the command does
     shutil.rmtree(asked.folder, ignore_errors=True)
     asked.folder.mkdir(parents=True)
     source, out = asked.folder / "image.tif", asked.folder / asked.out
