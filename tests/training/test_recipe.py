@@ -34,6 +34,7 @@ def test_not_toml(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ('name = "My cells"\ndata = [{path = "a"}]', "name"),
         ('name = "x"', "data"),
         ('name = "x"\ndata = []', "data"),
         ('name = "x"\ndata = [{path = "a", wieght = 2}]', "wieght"),

@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.errors import ModelError
 from cellrim.io.atomic import atomic_path
+from cellrim.io.structs import to_json
 from cellrim.representation.calibration import Calibration
 from cellrim.representation.flow import DecodeOptions
 
 CARD_NAME = "card.json"
 ONNX_NAME = "model.onnx"
 INT8_NAME = "model.int8.onnx"
+MODEL_NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+"""What a model may be called, as a regular expression."""
 
 _Count = Annotated[int, Meta(ge=0)]
 _Positive = Annotated[float, Meta(gt=0)]
@@ -102,7 +105,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     format: Literal[1] = 1
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    name: Annotated[str, Meta(pattern=MODEL_NAME)]
     version: str
     created: str
     licence: str = "not stated"
@@ -196,7 +199,7 @@ def write_card(path: Path, card: ModelCard) -> None:
         If the file cannot be written.
     """
     with atomic_path(path) as partial:
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
+        partial.write_bytes(to_json(card, indent=2) + b"\n")
 
 
 def sha256_of(data: bytes) -> str:

@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from cellrim._version import __version__
 from cellrim.core.channels import channel_indices
 from cellrim.core.image import Image
@@ -24,6 +22,7 @@ from cellrim.errors import InputError, UsageError
 from cellrim.io.atomic import remove
 from cellrim.io.exports.planes import remove_planes
 from cellrim.io.images import collapse_grey, open_stack
+from cellrim.io.structs import to_builtins
 from cellrim.io.tracking import TRACKS_NAME, remove_ctc
 from cellrim.measure.tracks import LinkOptions
 from cellrim.prediction.inputs import Job
@@ -287,7 +286,7 @@ def _request_hash(segmenter: Segmenter, request: Request) -> str:
     """Identify all that results depend on besides the image."""
     parts = {
         "cellrim": __version__,
-        "card": msgspec.to_builtins(segmenter.card),
+        "card": to_builtins(segmenter.card),
         "options": _options(request),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

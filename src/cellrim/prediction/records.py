@@ -18,6 +18,7 @@ from msgspec import Meta, field
 
 from cellrim.io.atomic import append_line, atomic_path, remove
 from cellrim.io.sources import Scene
+from cellrim.io.structs import to_builtins, to_json
 
 RUN_NAME = "run.json"
 LINES_NAME = "run.jsonl"
@@ -78,7 +79,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_json(self) -> dict[str, Any]:
         """Return what the files hold of it: all but what is kept for the report."""
-        values: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self, kept=None))
+        values: dict[str, Any] = to_builtins(msgspec.structs.replace(self, kept=None))
         del values["kept"]
         return values
 
@@ -145,7 +146,7 @@ def remove_outputs(folder: Path, outputs: Iterable[str]) -> None:
 
 
 def _line(record: Record) -> str:
-    return msgspec.json.encode(record.as_json()).decode()
+    return to_json(record.as_json()).decode()
 
 
 def _lines(path: Path) -> list[str]:

@@ -24,6 +24,7 @@ from cellrim.errors import CellrimError
 from cellrim.io.atomic import append_line, remove
 from cellrim.io.images import read_image
 from cellrim.io.labels import read_labels
+from cellrim.io.structs import to_builtins, to_json
 from cellrim.measure.quality import CHECKS, Quality, sentences
 from cellrim.prediction.large import LargeResult
 from cellrim.prediction.records import Record
@@ -146,7 +147,7 @@ def append_kept(folder: Path, kept: Kept) -> None:
     OutputError
         If it cannot be written.
     """
-    append_line(folder / LINES_NAME, msgspec.json.encode(kept).decode())
+    append_line(folder / LINES_NAME, to_json(kept).decode())
 
 
 def read_kept(folder: Path) -> dict[str, Kept]:
@@ -393,7 +394,7 @@ def _card(record: Record, kept: Kept | None, well: Well | None) -> Card:
 
 
 def _without_picture(kept: Kept) -> dict[str, Any]:
-    values: dict[str, Any] = msgspec.to_builtins(kept)
+    values: dict[str, Any] = to_builtins(kept)
     del values["picture"]
     return values
 

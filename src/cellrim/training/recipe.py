@@ -20,6 +20,7 @@ from pydantic import (
 
 from cellrim.core.normalise import NETWORK_CHANNELS
 from cellrim.errors import RecipeError
+from cellrim.models.card import MODEL_NAME
 from cellrim.representation.calibration import Calibration
 from cellrim.representation.flow import DecodeOptions
 
@@ -168,7 +169,7 @@ class CardPart(_Part):
 class Recipe(_Part):
     """A whole training. Unknown keys are errors."""
 
-    name: str
+    name: Annotated[str, Field(pattern=MODEL_NAME)]
     data: Annotated[tuple[DataPart, ...], Field(min_length=1)]
     model: ModelPart = ModelPart()
     training: TrainingPart = TrainingPart()

@@ -17,7 +17,7 @@ class Teacher:
     """Draws the maps of patches: on a CPU as users run the model, on a GPU in torch.
 
     Each batch is turned another way first, and its maps turned back: who learns from all of them
-    learns their mean, which is nearer to the truth than any one of them.
+    learns their mean, without what one of them says by chance.
 
     On a CPU that is fast at 8-bit integers that takes less time than torch does
     (``benchmarks/training_speed.py``); rounding changes the flow by a sixth of what a good pupil is

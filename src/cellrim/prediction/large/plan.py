@@ -16,6 +16,7 @@ from cellrim.core.normalise import NETWORK_CHANNELS, IntensityRange
 from cellrim.core.resize import scaled_shape
 from cellrim.core.tiles import Tile, plan_tiles
 from cellrim.io.region_readers import FirstChannel, RegionImage
+from cellrim.io.structs import to_builtins
 from cellrim.io.zarrs import MARKERS
 from cellrim.prediction.arrangement import Arrangement, arrange_channels, choose_channels
 from cellrim.prediction.large.progress import Progress, Report
@@ -105,7 +106,7 @@ def asked_hash(
     parts = {
         "cellrim": __version__,
         "pieces": _PIECES,
-        "card": msgspec.to_builtins(segmenter.card),
+        "card": to_builtins(segmenter.card),
         "tile_size": segmenter.tile_size,
         "precision": segmenter.backend.precision,
         "channels": channels,

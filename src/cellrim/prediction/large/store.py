@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cellrim.errors import OutputError
 from cellrim.io.atomic import atomic_path, remove
+from cellrim.io.structs import to_json
 from cellrim.prediction.large.plan import LargePlan
 from cellrim.prediction.large.squares import At
 
@@ -49,7 +50,7 @@ class Store:
         """
         self.remove()
         with atomic_path(self.folder / _PLAN) as partial:
-            partial.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
+            partial.write_bytes(to_json(plan, indent=2))
 
     def remove(self) -> None:
         """Remove the folder if it is there.
