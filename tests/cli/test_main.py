@@ -113,7 +113,7 @@ def test_a_run_with_one_channel_does_without_scipy(tmp_path):
         f"import sys; sys.argv = {[*arguments, '--save', 'labels', '--no-report']}\n"
         "from cellrim.cli.main import run\n"
         "try: run()\nexcept SystemExit: pass\n"
-        "print([m for m in ('scipy', 'skimage.measure') if m in sys.modules])"
+        "print([m for m in ('scipy', 'skimage.measure', 'pydantic') if m in sys.modules])"
     )
     assert _python(code).splitlines()[-1] == "[]"
     assert tifffile.imread(tmp_path / "out/cells_labels.tif").max() == 49
