@@ -32,6 +32,7 @@ from cellrim.training.origin import (
 )
 from cellrim.training.patches import PatchSource
 from cellrim.training.recipe import Recipe
+from cellrim.training.rounding import Rounding
 from cellrim.training.store import Index
 from cellrim.training.teacher import Teacher
 
@@ -109,6 +110,7 @@ class Trainer:
         self.model = _channels_last(self._make_network().to(self.device))
         self.average = _channels_last(self._make_network().to(self.device))
         self.average.load_state_dict(self.model.state_dict())
+        self._rounding = Rounding(self.model)
         self._teacher = self._make_teacher()
         self.taught_by = self._teacher.sha256 if self._teacher else None
         self._parallel: nn.Module = self.model
@@ -320,15 +322,17 @@ class Trainer:
         self._hold_borrowed()
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate()
-        with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
-            maps = self._parallel(image.contiguous(memory_format=torch.channels_last))
-        if self._teacher is None:
-            losses = self._losses(maps, kind, target)
-        else:
-            taught = self._teacher.draw(image, self.patches // len(image))
-            losses = imitation_loss(maps, taught, kind, target, self.recipe.training)
         self._optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._scaler.scale(losses.total))
+        self._rounding.on = self.progress > 1 - self.recipe.training.rounded
+        with self._rounding.weights():
+            with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
+                maps = self._parallel(image.contiguous(memory_format=torch.channels_last))
+            if self._teacher is None:
+                losses = self._losses(maps, kind, target)
+            else:
+                taught = self._teacher.draw(image, self.patches // len(image))
+                losses = imitation_loss(maps, taught, kind, target, self.recipe.training)
+            torch.autograd.backward(self._scaler.scale(losses.total))
         self._scaler.unscale_(self._optimiser)
         nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
         self._scaler.step(self._optimiser)

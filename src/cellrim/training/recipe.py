@@ -94,6 +94,9 @@ class TrainingPart(_Part):
     annotation: Fraction = 0.0
     """Share that the annotation keeps in what is learnt from a teacher (Hinton et al., "Distilling
     the knowledge in a neural network", 2015)."""
+    rounded: Fraction = 0.0
+    """Share of the training, at its end, in which the network computes with numbers rounded as
+    those of its twin in 8-bit integers are."""
 
 
 class AugmentationPart(_Part):

@@ -1,0 +1,134 @@
+"""Training with rounded numbers, so that the network's twin in 8-bit integers loses little.
+
+Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+inference" (CVPR 2018): on the way forward, activations and weights are rounded where the twin
+rounds them (:mod:`cellrim.models.twin.quantise`); on the way back rounding is left out ("straight
+through"). The weights themselves stay as fine as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cellrim.models.twin.quantise import OUTERMOST
+from cellrim.models.unet import Residual, UNet
+
+# Activations take steps of an integer without a sign, weights of one with.
+_LARGEST_ACTIVATION = 255
+_LARGEST_WEIGHT = 127
+# Share of a range that is kept when another batch is seen.
+_KEEP = 0.98
+_LEAST_RANGE = 1e-3
+
+
+class Rounding:
+    """Rounds a network's numbers as its twin does, while the network trains and it is ``on``.
+
+    Parameters
+    ----------
+    model
+        Gets hooks that do nothing in evaluation mode, nor to a state dictionary.
+
+    Attributes
+    ----------
+    on
+        Whether numbers are rounded; at first they are not.
+    points
+        Names of the activations that are rounded: of what comes out of a module, or goes into it.
+    """
+
+    def __init__(self, model: UNet) -> None:
+        self.on = False
+        self._kernels = [
+            layer.weight
+            for name, layer in model.named_modules()
+            if isinstance(layer, nn.Conv2d) and not _is_spared(name)
+        ]
+        sums = [f"up.{number}" for number in range(len(model.up))]
+        if not (model.shape.half_in or model.shape.half_out):
+            sums.append("refine")
+        self.points: list[str] = []
+        self._ranges: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, layer in model.named_modules():
+            if _is_rounded(name, layer):
+                layer.register_forward_hook(self._after(name, model))
+            if name in sums:
+                layer.register_forward_pre_hook(self._before(f"into {name}", model))
+
+    @contextmanager
+    def weights(self) -> Iterator[None]:
+        """Round the weights for a step forward and back; they are as before when it ends."""
+        if not self.on:
+            yield
+            return
+        before = [kernel.detach().clone() for kernel in self._kernels]
+        for kernel in self._kernels:
+            kernel.data = _rounded_weight(kernel.data)
+        try:
+            yield
+        finally:
+            for kernel, fine in zip(self._kernels, before, strict=True):
+                kernel.data = fine
+
+    def _after(self, point: str, model: UNet) -> Any:
+        self.points.append(point)
+
+        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            return self._round(point, output) if self.on and model.training else output
+
+        return hook
+
+    def _before(self, point: str, model: UNet) -> Any:
+        self.points.append(point)
+
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (self._round(point, inputs[0]),) if self.on and model.training else inputs
+
+        return hook
+
+    def _round(self, point: str, values: Tensor) -> Tensor:
+        low, high = (end.float() for end in values.detach().aminmax())
+        if point in self._ranges:
+            low, high = (
+                torch.lerp(new, old, _KEEP)
+                for new, old in zip((low, high), self._ranges[point], strict=True)
+            )
+        self._ranges[point] = low, high
+        low = low.clamp(max=0)  # zero is always a step: padding is exact
+        step = (high.clamp(min=0) - low).clamp(min=_LEAST_RANGE) / _LARGEST_ACTIVATION
+        zero = (-low / step).round().int()
+        rounded: Tensor = torch.fake_quantize_per_tensor_affine(
+            values, step, zero, 0, _LARGEST_ACTIVATION
+        )
+        return rounded
+
+
+def _is_spared(name: str) -> bool:
+    """Whether a layer's node in the exported graph stays in float32."""
+    return f"/{name.replace('.', '/')}/".startswith(OUTERMOST)
+
+
+def _is_rounded(name: str, layer: nn.Module) -> bool:
+    """Whether the twin rounds what comes out of a module."""
+    if name in ("rim", "stem", "to_rim"):  # the rim is float32, but the stem takes integers
+        return True
+    parent, _, last = name.rpartition(".")
+    if isinstance(layer, Residual) or parent == "squeeze":
+        return True
+    return last in ("first", "second", "shortcut") and not isinstance(layer, nn.Identity)
+
+
+def _rounded_weight(kernel: Tensor) -> Tensor:
+    """Round a kernel ``(out, in, H, W)`` with a step for each output channel.
+
+    That batch normalisation is multiplied into the twin's kernels changes nothing: it is a factor
+    for each output channel, as the step is.
+    """
+    largest = kernel.abs().amax((1, 2, 3), keepdim=True)
+    step = largest.clamp(min=torch.finfo(kernel.dtype).tiny) / _LARGEST_WEIGHT
+    return (kernel / step).round() * step
