@@ -1,6 +1,7 @@
-"""What does int8 cost in accuracy, beyond what any change of the arithmetic does?
+"""What does int8 cost in accuracy, or another model gain, beyond what is chance?
 
-Usage: CELLRIM_DATA=path/to/data python benchmarks/orientations.py [MODEL] [--only SET] [--rounds 1]
+Usage: CELLRIM_DATA=path/to/data python benchmarks/orientations.py [MODEL] [--against OTHER]
+       [--only SET] [--rounds 1]
 
 A network that was trained on turned patches has no preferred side, but another rounding in each
 orientation: an image that is turned by a quarter is as good an image, and moves mAP by chance. Each
@@ -8,13 +9,17 @@ held-back image of recipes/general.toml is segmented in its eight orientations, 
 int8; in further rounds also moved by up to 31 pixels down and right, with its mirror image in the
 gap, so that the network's coarse pixels lie elsewhere. Prints for each set mAP in float32, as it is
 and as the mean over all views, how far single views lie apart (standard deviation), and what int8
-loses: as it is, and as the mean over the views with its standard error. Needs the ``train`` extra
-for the recipe's split.
+loses: as it is, and as the mean over the views with its standard error.
+
+With ``--against`` the score that training maximises (the mean of AP50 and mAP; for boxes F1) is
+compared with that of another model, both as users run them, and the mean over the sets is a row of
+its own. Needs the ``train`` extra for the recipe's split.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +33,9 @@ from cellrim.models.precision import FLOAT32, INT8
 from cellrim.prediction import Segmenter, load_model
 from cellrim.prediction.accurate import ORIENTATIONS, Orientation
 from cellrim.training.validate import score_image
+
+Values = NDArray[np.float64]
+Value = Callable[[Counts, bool], float]
 
 # The network's stride: moved so far, an image lies as before.
 _STRIDE = 32
@@ -64,34 +72,61 @@ def make_views(rounds: int) -> list[View]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", nargs="?", default="general")
+    parser.add_argument("--against", metavar="OTHER", help="another model instead of float32")
     parser.add_argument("--only", metavar="SET", default="", help="sets whose name begins so")
     parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
     views = make_views(given.rounds)
-    exact, rounded = (load_model(given.model, precision=p) for p in (FLOAT32, INT8))
-    table = Table(
-        "set", "images", "float32", "mean", "apart", "int8 - float32", "mean", "standard error"
-    )
+    if given.against:
+        value: Value = headline
+        names = (given.against, given.model)
+        before, after = map(load_model, names)
+    else:
+        value = mean_ap
+        names = (FLOAT32, INT8)
+        before, after = (load_model(given.model, precision=p) for p in names)
+    change = f"{names[1]} - {names[0]}"
+    table = Table("set", "images", names[0], "mean", "apart", change, "mean", "standard error")
+    seen: list[tuple[Values, Values]] = []
     for name, samples in by_set(recipe_samples("validation")).items():
-        if not name.startswith(given.only):
-            continue
-        before, after = maps_of(exact, samples, views), maps_of(rounded, samples, views)
-        lost = after - before
-        error = lost.std(ddof=1) / np.sqrt(len(lost))
-        plain = (before[0], before.mean(), before.std(ddof=1))
-        table.row(name, len(samples), *map(float, (*plain, lost[0], lost.mean(), error)))
+        if name.startswith(given.only):
+            first, second = (values_of(m, samples, views, value) for m in (before, after))
+            seen.append((first, second))
+            table.row(name, len(samples), *compared(first, second))
+    if given.against:
+        table.row("mean of the sets", "", *compared(*np.mean(seen, axis=0)))
 
 
-def maps_of(model: Segmenter, samples: list[Sample], views: list[View]) -> NDArray[np.float64]:
-    """Return the mAP of a set in each of the views."""
+def compared(before: Values, after: Values) -> list[float]:
+    """Columns of the table, from the values in each of the views."""
+    change = after - before
+    error = change.std(ddof=1) / np.sqrt(len(change))
+    plain = (before[0], before.mean(), before.std(ddof=1))
+    return [*map(float, (*plain, change[0], change.mean(), error))]
+
+
+def mean_ap(total: Counts, _: bool) -> float:
+    return float(scores(total).map)
+
+
+def headline(total: Counts, boxes: bool) -> float:
+    """The score that training maximises."""
+    found = scores(total)
+    return float(found.f1 if boxes else (found.ap50 + found.map) / 2)
+
+
+def values_of(model: Segmenter, samples: list[Sample], views: list[View], value: Value) -> Values:
+    """Return the value of a set in each of the views."""
     totals = [Counts() for _ in views]
+    boxed = False
     for sample in samples:
         image, truth = sample.read_image(), truth_of(sample)
+        boxed = truth.boxes is not None
         for number, view in enumerate(views):
             found = model.segment(replace(image, pixels=view.of(image.pixels)))
             masks, boxes = score_image(view.back(found.labels), truth)
             totals[number] += boxes or masks
-    return np.array([scores(total).map for total in totals])
+    return np.array([value(total, boxed) for total in totals])
 
 
 if __name__ == "__main__":
