@@ -2,9 +2,10 @@
 
 Usage: python benchmarks/training_speed.py
 
-Then what a teacher adds (``[training] teacher``): the embedded model's maps of the same patches, in
-torch and as ``training/teacher.py`` draws them. Run it with nothing else on the machine; medians of
-several steps of 16 patches of 192x192.
+Then the default network with rounded numbers (``[training] rounded``; rounding the weights anew for
+each step takes no time that counts), and what a teacher adds (``[training] teacher``): the embedded
+model's maps of the same patches, in torch and as ``training/teacher.py`` draws them. Run it with
+nothing else on the machine; medians of several steps of 16 patches of 192x192.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cellrim.models.registry import find_model
 from cellrim.models.restore import restore
 from cellrim.models.unet import UNet, UNetShape
 from cellrim.training.loop import half_precision
+from cellrim.training.rounding import Rounding
 from cellrim.training.teacher import Teacher
 
 SHAPES = (
@@ -52,6 +54,11 @@ def main() -> None:
 
         millions = sum(p.numel() for p in model.parameters()) / 1e6
         report(f"{shape}: {millions:.2f} M parameters", step)
+        if shape == UNetShape():
+            rounding = Rounding(model)
+            rounding.on = True
+            with rounding.weights():
+                report("the same, rounded", step)
     network = restore(find_model("general")).requires_grad_(False)
     report("teacher, in torch", lambda: run(network))
     teacher = Teacher("general", CPU, half)
