@@ -32,7 +32,7 @@ from cellrim.evaluation import Counts, scores
 from cellrim.models.precision import FLOAT32, INT8
 from cellrim.prediction import Segmenter, load_model
 from cellrim.prediction.accurate import ORIENTATIONS, Orientation
-from cellrim.training.validate import score_image
+from cellrim.training.validate import INSTANCE_METRICS, SetScore, score_image
 
 Values = NDArray[np.float64]
 Value = Callable[[Counts, bool], float]
@@ -111,8 +111,8 @@ def mean_ap(total: Counts, _: bool) -> float:
 
 def headline(total: Counts, boxes: bool) -> float:
     """The score that training maximises."""
-    found = scores(total)
-    return float(found.f1 if boxes else (found.ap50 + found.map) / 2)
+    values = {name: float(getattr(scores(total), name)) for name in INSTANCE_METRICS}
+    return SetScore("", 1, values, boxes).headline
 
 
 def values_of(model: Segmenter, samples: list[Sample], views: list[View], value: Value) -> Values:
