@@ -8,9 +8,8 @@ through"). The weights themselves stay as fine as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,8 @@ _LARGEST_WEIGHT = 127
 # Share of a range that is kept when another batch is seen.
 _KEEP = 0.98
 _LEAST_RANGE = 1e-3
+
+Change = Callable[[Tensor], Tensor]
 
 
 class Rounding:
@@ -56,9 +57,9 @@ class Rounding:
         self._ranges: dict[str, tuple[Tensor, Tensor]] = {}
         for name, layer in model.named_modules():
             if _is_rounded(name, layer):
-                layer.register_forward_hook(self._after(name, model))
+                _after(layer, self._rounds_at(name, model))
             if name in sums:
-                layer.register_forward_pre_hook(self._before(f"into {name}", model))
+                _before(layer, self._rounds_at(f"into {name}", model))
 
     @contextmanager
     def weights(self) -> Iterator[None]:
@@ -75,21 +76,9 @@ class Rounding:
             for kernel, fine in zip(self._kernels, before, strict=True):
                 kernel.data = fine
 
-    def _after(self, point: str, model: UNet) -> Any:
+    def _rounds_at(self, point: str, model: UNet) -> Change:
         self.points.append(point)
-
-        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            return self._round(point, output) if self.on and model.training else output
-
-        return hook
-
-    def _before(self, point: str, model: UNet) -> Any:
-        self.points.append(point)
-
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (self._round(point, inputs[0]),) if self.on and model.training else inputs
-
-        return hook
+        return lambda values: self._round(point, values) if self.on and model.training else values
 
     def _round(self, point: str, values: Tensor) -> Tensor:
         low, high = (end.float() for end in values.detach().aminmax())
@@ -106,6 +95,16 @@ class Rounding:
             values, step, zero, 0, _LARGEST_ACTIVATION
         )
         return rounded
+
+
+def _after(layer: nn.Module, change: Change) -> None:
+    """Change what comes out of a module."""
+    layer.register_forward_hook(lambda _, __, output: change(output))
+
+
+def _before(layer: nn.Module, change: Change) -> None:
+    """Change what goes into a module."""
+    layer.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]),))
 
 
 def _is_spared(name: str) -> bool:
