@@ -19,8 +19,9 @@ its own. Needs the ``train`` extra for the recipe's split.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,31 +79,54 @@ def main() -> None:
     given = parser.parse_args()
     views = make_views(given.rounds)
     if given.against:
-        value: Value = headline
-        names = (given.against, given.model)
-        before, after = map(load_model, names)
-    else:
-        value = mean_ap
-        names = (FLOAT32, INT8)
-        before, after = (load_model(given.model, precision=p) for p in names)
-    change = f"{names[1]} - {names[0]}"
-    table = Table("set", "images", names[0], "mean", "apart", change, "mean", "standard error")
+        compare_models(given.against, given.model, views, only=given.only)
+        return
+    before, after = (load_model(given.model, precision=p) for p in (FLOAT32, INT8))
+    table = Table(*columns(FLOAT32, INT8))
+    for name, samples in validation_sets(given.only):
+        values = (values_of(m, samples, views, mean_ap) for m in (before, after))
+        table.row(name, len(samples), *compared(*values))
+
+
+def compare_models(
+    before: str | Path, after: str | Path, views: list[View], *, only: str = ""
+) -> tuple[Values, Values]:
+    """Print the table of two models as users run them; return their scores in each of the views."""
+    models = [load_model(name) for name in (before, after)]
+    table = Table(*columns(str(before), str(after)))
     seen: list[tuple[Values, Values]] = []
+    for name, samples in validation_sets(only):
+        first, second = (values_of(m, samples, views, headline) for m in models)
+        seen.append((first, second))
+        table.row(name, len(samples), *compared(first, second))
+    first, second = np.mean(seen, axis=0)
+    table.row("mean of the sets", "", *compared(first, second))
+    return first, second
+
+
+def columns(before: str, after: str) -> list[str]:
+    change = f"{after} - {before}"
+    return ["set", "images", before, "mean", "apart", change, "mean", "standard error"]
+
+
+def validation_sets(only: str) -> Iterator[tuple[str, list[Sample]]]:
+    """The sets of the fixed validation split whose names begin with ``only``."""
     for name, samples in by_set(recipe_samples("validation")).items():
-        if name.startswith(given.only):
-            first, second = (values_of(m, samples, views, value) for m in (before, after))
-            seen.append((first, second))
-            table.row(name, len(samples), *compared(first, second))
-    if given.against:
-        table.row("mean of the sets", "", *compared(*np.mean(seen, axis=0)))
+        if name.startswith(only):
+            yield name, samples
 
 
 def compared(before: Values, after: Values) -> list[float]:
     """Columns of the table, from the values in each of the views."""
     change = after - before
-    error = change.std(ddof=1) / np.sqrt(len(change))
+    error = standard_error(change)
     plain = (before[0], before.mean(), before.std(ddof=1))
     return [*map(float, (*plain, change[0], change.mean(), error))]
+
+
+def standard_error(change: Values) -> float:
+    """Of the mean over the views."""
+    return float(change.std(ddof=1) / np.sqrt(len(change)))
 
 
 def mean_ap(total: Counts, _: bool) -> float:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cellrim.errors import ModelError, OutputError
-from cellrim.models.card import ModelCard, TrainingSet, read_card, write_card
+from cellrim.models.card import ModelCard, Replaced, TrainingSet, read_card, write_card
 from cellrim.representation.flow import DecodeOptions
 
 
@@ -16,6 +16,9 @@ def test_round_trip(tmp_path, card_with):
         training_sets=(TrainingSet(name="bbbc009", licence="CC BY 3.0", images=3, cells=120),),
         validation={"bbbc009": {"AP50": 0.9}},
         limitations=("Not for bacteria.",),
+        replaced=Replaced(
+            sha256="0" * 64, views=8, score_before=0.73, score=0.74, standard_error=0.001
+        ),
     )
     write_card(tmp_path / "card.json", card)
     assert read_card(tmp_path / "card.json") == card
@@ -37,6 +40,7 @@ def test_a_card_cannot_be_changed(card_with):
         ({"channels": 4}, "channels"),
         ({"representation": "stars"}, "representation"),
         ({"format": 2}, "format"),
+        ({"replaced": {"sha256": "0" * 64, "views": 1}}, "replaced.views"),
         ({"decode": {"foreground_threshold": "high"}}, "decode.foreground_threshold"),
     ],
 )

@@ -51,6 +51,29 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cells: _Count
 
 
+class Replaced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The model whose place another took, and how the two compare.
+
+    Parameters
+    ----------
+    sha256
+        Hash of the ``model.onnx`` that was replaced, hexadecimal.
+    views
+        Ways to look at each validation image; scores are means over them.
+    score_before, score
+        Mean over the validation sets of (AP50 + mAP)/2, and of F1 where boxes are compared: of the
+        model replaced and of the card's.
+    standard_error
+        Of their difference, from view to view.
+    """
+
+    sha256: _Hash
+    views: Annotated[int, Meta(gt=1)]
+    score_before: float
+    score: float
+    standard_error: float
+
+
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything prediction and users need to know about one model.
 
@@ -96,6 +119,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Metrics of each validation set: set name to metric name to value.
     intervals
         Their 95 % bootstrap intervals over images, low and high; sets of one image have none.
+    replaced
+        The model that it was found better than when it took its place; None for the first one.
     limitations
         What it is known to do badly, one sentence each.
     sha256
@@ -126,6 +151,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     taught_by: _Hash | None = None
     validation: dict[str, dict[str, float]] = field(default_factory=dict)
     intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    replaced: Replaced | None = None
     limitations: tuple[str, ...] = ()
     sha256: _Hash
     int8_sha256: _Hash | None = None
