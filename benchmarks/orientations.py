@@ -13,20 +13,21 @@ loses: as it is, and as the mean over the views with its standard error.
 
 With ``--against`` the score that training maximises (the mean of AP50 and mAP; for boxes F1) is
 compared with that of another model, both as users run them, and the mean over the sets is a row of
-its own. Needs the ``train`` extra for the recipe's split.
+its own; a second table is of deepcell, on which nothing was ever trained. Needs the ``train`` extra
+for the recipe's split.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shared import Table, by_set, recipe_samples, truth_of
+from shared import Table, by_set, recipe_samples, truth_of, unseen_samples
 
 from cellrim.datasets.base import Sample
 from cellrim.evaluation import Counts, scores
@@ -78,24 +79,32 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
     views = make_views(given.rounds)
+    held_back, unseen = (
+        {name: found for name, found in by_set(samples).items() if name.startswith(given.only)}
+        for samples in (recipe_samples("validation"), unseen_samples())
+    )
     if given.against:
-        compare_models(given.against, given.model, views, only=given.only)
+        for sets in filter(None, (held_back, unseen)):
+            compare_models(given.against, given.model, sets, views)
         return
     before, after = (load_model(given.model, precision=p) for p in (FLOAT32, INT8))
     table = Table(*columns(FLOAT32, INT8))
-    for name, samples in validation_sets(given.only):
+    for name, samples in held_back.items():
         values = (values_of(m, samples, views, mean_ap) for m in (before, after))
         table.row(name, len(samples), *compared(*values))
 
 
 def compare_models(
-    before: str | Path, after: str | Path, views: list[View], *, only: str = ""
+    before: str | Path, after: str | Path, sets: Mapping[str, list[Sample]], views: list[View]
 ) -> tuple[Values, Values]:
-    """Print the table of two models as users run them; return their scores in each of the views."""
+    """Print the table of two models, both as users run them; return their scores in each view.
+
+    The scores are means over the sets.
+    """
     models = [load_model(name) for name in (before, after)]
     table = Table(*columns(str(before), str(after)))
     seen: list[tuple[Values, Values]] = []
-    for name, samples in validation_sets(only):
+    for name, samples in sets.items():
         first, second = (values_of(m, samples, views, headline) for m in models)
         seen.append((first, second))
         table.row(name, len(samples), *compared(first, second))
@@ -107,13 +116,6 @@ def compare_models(
 def columns(before: str, after: str) -> list[str]:
     change = f"{after} - {before}"
     return ["set", "images", before, "mean", "apart", change, "mean", "standard error"]
-
-
-def validation_sets(only: str) -> Iterator[tuple[str, list[Sample]]]:
-    """The sets of the fixed validation split whose names begin with ``only``."""
-    for name, samples in by_set(recipe_samples("validation")).items():
-        if name.startswith(only):
-            yield name, samples
 
 
 def compared(before: Values, after: Values) -> list[float]:

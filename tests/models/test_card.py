@@ -17,7 +17,13 @@ def test_round_trip(tmp_path, card_with):
         validation={"bbbc009": {"AP50": 0.9}},
         limitations=("Not for bacteria.",),
         replaced=Replaced(
-            sha256="0" * 64, views=8, score_before=0.73, score=0.74, standard_error=0.001
+            sha256="0" * 64,
+            views=8,
+            score_before=0.73,
+            score=0.74,
+            standard_error=0.001,
+            unseen_before=0.62,
+            unseen=0.63,
         ),
     )
     write_card(tmp_path / "card.json", card)

@@ -65,6 +65,8 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         model replaced and of the card's.
     standard_error
         Of their difference, from view to view.
+    unseen_before, unseen
+        The same score on images of sets that neither model was trained on.
     """
 
     sha256: _Hash
@@ -72,6 +74,8 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     score_before: float
     score: float
     standard_error: float
+    unseen_before: float
+    unseen: float
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
