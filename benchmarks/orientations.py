@@ -23,7 +23,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,27 +90,26 @@ def main() -> None:
     before, after = (load_model(given.model, precision=p) for p in (FLOAT32, INT8))
     table = Table(*columns(FLOAT32, INT8))
     for name, samples in held_back.items():
-        values = (values_of(m, samples, views, mean_ap) for m in (before, after))
-        table.row(name, len(samples), *compared(*values))
+        change = Change(*(values_of(m, samples, views, mean_ap) for m in (before, after)))
+        table.row(name, len(samples), *change.columns())
 
 
 def compare_models(
     before: str | Path, after: str | Path, sets: Mapping[str, list[Sample]], views: list[View]
-) -> tuple[Values, Values]:
-    """Print the table of two models, both as users run them; return their scores in each view.
+) -> Change:
+    """Print the table of two models, both as users run them; return the change of their scores.
 
     The scores are means over the sets.
     """
     models = [load_model(name) for name in (before, after)]
     table = Table(*columns(str(before), str(after)))
-    seen: list[tuple[Values, Values]] = []
+    seen: list[Change] = []
     for name, samples in sets.items():
-        first, second = (values_of(m, samples, views, headline) for m in models)
-        seen.append((first, second))
-        table.row(name, len(samples), *compared(first, second))
-    first, second = np.mean(seen, axis=0)
-    table.row("mean of the sets", "", *compared(first, second))
-    return first, second
+        seen.append(Change(*(values_of(m, samples, views, headline) for m in models)))
+        table.row(name, len(samples), *seen[-1].columns())
+    mean = Change(*np.mean(seen, axis=0))
+    table.row("mean of the sets", "", *mean.columns())
+    return mean
 
 
 def columns(before: str, after: str) -> list[str]:
@@ -118,17 +117,28 @@ def columns(before: str, after: str) -> list[str]:
     return ["set", "images", before, "mean", "apart", change, "mean", "standard error"]
 
 
-def compared(before: Values, after: Values) -> list[float]:
-    """Columns of the table, from the values in each of the views."""
-    change = after - before
-    error = standard_error(change)
-    plain = (before[0], before.mean(), before.std(ddof=1))
-    return [*map(float, (*plain, change[0], change.mean(), error))]
+class Change(NamedTuple):
+    """Values in each of the views, before and after."""
 
+    before: Values
+    after: Values
 
-def standard_error(change: Values) -> float:
-    """Of the mean over the views."""
-    return float(change.std(ddof=1) / np.sqrt(len(change)))
+    @property
+    def gain(self) -> float:
+        """Mean over the views."""
+        return float((self.after - self.before).mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the gain."""
+        change = self.after - self.before
+        return float(change.std(ddof=1) / np.sqrt(len(change)))
+
+    def columns(self) -> list[float]:
+        """Columns of the table."""
+        before, after = self
+        plain = before[0], before.mean(), before.std(ddof=1), after[0] - before[0]
+        return [*map(float, plain), self.gain, self.error]
 
 
 def mean_ap(total: Counts, _: bool) -> float:

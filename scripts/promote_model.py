@@ -17,11 +17,9 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from cellrim.models.card import (
     CARD_NAME,
@@ -33,6 +31,11 @@ from cellrim.models.card import (
 )
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from orientations import Change, compare_models, make_views  # noqa: E402
+from shared import by_set, recipe_samples, unseen_samples  # noqa: E402
+
 EMBEDDED = ROOT / "src" / "cellrim" / "models" / "embedded"
 
 LARGEST_UNSEEN_LOSS = 2
@@ -66,23 +69,6 @@ def main() -> int:
     return 0
 
 
-class Change(NamedTuple):
-    """Scores in each of the views, of the old model and of the new one."""
-
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
-
-    @property
-    def gain(self) -> float:
-        return float((self.after - self.before).mean())
-
-    @property
-    def error(self) -> float:
-        """Standard error of the gain."""
-        change = self.after - self.before
-        return float(change.std(ddof=1) / np.sqrt(len(change)))
-
-
 class Scores(NamedTuple):
     """What changes on the fixed validation split, and where nothing was ever trained on."""
 
@@ -108,12 +94,8 @@ def is_better(scores: Scores) -> bool:
 
 def compare(old: Path, new: Path) -> Scores:
     """Segment all images in eight orientations with both models."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from orientations import compare_models, make_views
-    from shared import by_set, recipe_samples, unseen_samples
-
-    parts: list[list[Any]] = [recipe_samples("validation"), unseen_samples()]
-    return Scores(*(Change(*compare_models(old, new, by_set(p), make_views(1))) for p in parts))
+    parts = recipe_samples("validation"), unseen_samples()
+    return Scores(*(compare_models(old, new, by_set(p), make_views(1)) for p in parts))
 
 
 if __name__ == "__main__":

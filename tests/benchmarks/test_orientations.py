@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from orientations import compared, make_views, standard_error
+from orientations import Change, make_views
 
 VIEWS = make_views(2)
 
@@ -23,9 +23,9 @@ def test_the_image_as_it_is_comes_first_and_moved_ones_last():
 
 
 def test_a_difference_is_told_with_its_standard_error():
-    before, after = np.array([0.5, 0.6, 0.7, 0.6]), np.array([0.6, 0.6, 0.8, 0.6])
-    plain, mean, apart, change, mean_change, error = compared(before, after)
-    assert (plain, mean, change) == pytest.approx((0.5, 0.6, 0.1))
+    change = Change(np.array([0.5, 0.6, 0.7, 0.6]), np.array([0.6, 0.6, 0.8, 0.6]))
+    plain, mean, apart, difference, gain, error = change.columns()
+    assert (plain, mean, difference) == pytest.approx((0.5, 0.6, 0.1))
     assert apart == pytest.approx(np.sqrt(0.02 / 3))
-    assert mean_change == pytest.approx(0.05)
-    assert error == standard_error(after - before) == pytest.approx(np.sqrt(0.01 / 3) / 2)
+    assert gain == change.gain == pytest.approx(0.05)
+    assert error == change.error == pytest.approx(np.sqrt(0.01 / 3) / 2)

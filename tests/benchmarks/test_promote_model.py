@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import promote_model
 import pytest
-from promote_model import Change, Scores
+from orientations import Change
+from promote_model import Scores
 
 from cellrim.models.card import read_card, write_card
 
