@@ -88,7 +88,7 @@ def main() -> None:
             compare_models(given.against, given.model, sets, views)
         return
     before, after = (load_model(given.model, precision=p) for p in (FLOAT32, INT8))
-    table = Table(*columns(FLOAT32, INT8))
+    table = Table(*titles(FLOAT32, INT8))
     for name, samples in held_back.items():
         change = Change(*(values_of(m, samples, views, mean_ap) for m in (before, after)))
         table.row(name, len(samples), *change.columns())
@@ -102,7 +102,7 @@ def compare_models(
     The scores are means over the sets.
     """
     models = [load_model(name) for name in (before, after)]
-    table = Table(*columns(str(before), str(after)))
+    table = Table(*titles(str(before), str(after)))
     seen: list[Change] = []
     for name, samples in sets.items():
         seen.append(Change(*(values_of(m, samples, views, headline) for m in models)))
@@ -112,7 +112,7 @@ def compare_models(
     return mean
 
 
-def columns(before: str, after: str) -> list[str]:
+def titles(before: str, after: str) -> list[str]:
     change = f"{after} - {before}"
     return ["set", "images", before, "mean", "apart", change, "mean", "standard error"]
 
