@@ -6,7 +6,8 @@ Trainings that began with the same weights end around the middle of what they lo
 mean of where they end is often better than each (Wortsman et al., Model soups, ICML 2022). The
 batch normalisations are part of the kernels, as the models' files have them: the means of
 checkpoints of several trainings are no network, for each scales its kernels its own way. A model
-that is named twice counts twice. The card is the first model's, without what was measured of it.
+that is named twice counts twice. The card is the first model's, decode options and calibration
+too, without what was measured of it.
 
 Goes on with ``cellrim train RECIPE --from OUT``, or ``scripts/quantise_model.py``.
 """
@@ -17,7 +18,6 @@ import argparse
 from pathlib import Path
 
 import msgspec
-import torch
 
 from cellrim.errors import ModelError
 from cellrim.models.card import CARD_NAME, ONNX_NAME, sha256_of, write_card
@@ -25,6 +25,7 @@ from cellrim.models.export import export_onnx
 from cellrim.models.registry import find_model
 from cellrim.models.restore import restore
 from cellrim.models.unet import UNet
+from cellrim.training.checkpoint import blend
 
 
 def main() -> None:
@@ -76,13 +77,9 @@ def mean_of(networks: list[UNet]) -> UNet:
     for other in networks[1:]:
         if other.shape != shape:
             raise ModelError(f"Expected networks of one architecture: {shape}, {other.shape}.")
-    states = [network.state_dict() for network in networks]
-    mean = {
-        name: torch.stack([state[name] for state in states]).mean(0)
-        if value.is_floating_point()
-        else value
-        for name, value in states[0].items()
-    }
+    mean = networks[0].state_dict()
+    for count, other in enumerate(networks[1:], 2):
+        mean = blend(mean, other.state_dict(), 1 / count)
     network = UNet(shape).eval()
     network.load_state_dict(mean)
     return network

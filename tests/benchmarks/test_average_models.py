@@ -46,12 +46,15 @@ def maps(model):
         return model(torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32))
 
 
+def mean_maps(tmp_path, *folders):
+    average_models(list(folders), tmp_path / "mean")
+    return maps(restore(find_model(tmp_path / "mean")))
+
+
 def test_a_model_is_its_own_mean(save, tmp_path):
     one = network(0)
-    average_models([save("a", one), save("b", one)], tmp_path / "mean")
-    torch.testing.assert_close(
-        maps(restore(find_model(tmp_path / "mean"))), maps(one), atol=5e-3, rtol=0
-    )
+    found = mean_maps(tmp_path, save("a", one), save("b", one))
+    torch.testing.assert_close(found, maps(one), atol=5e-3, rtol=0)
 
 
 def test_kernels_are_averaged_with_their_normalisations(save, tmp_path):
@@ -60,11 +63,9 @@ def test_kernels_are_averaged_with_their_normalisations(save, tmp_path):
     with torch.no_grad():
         other.head.weight.add_(torch.rand_like(other.head.weight))
         other.head.bias.sub_(1)
-    average_models([save("a", one), save("b", other), save("c", other)], tmp_path / "mean")
+    found = mean_maps(tmp_path, save("a", one), save("b", other), save("c", other))
     expected = (maps(one) + 2 * maps(other)) / 3
-    torch.testing.assert_close(
-        maps(restore(find_model(tmp_path / "mean"))), expected, atol=5e-3, rtol=0
-    )
+    torch.testing.assert_close(found, expected, atol=5e-3, rtol=0)
     assert not torch.allclose(expected, maps(one), atol=0.1)
 
 
@@ -79,10 +80,8 @@ def test_how_a_kernel_and_its_normalisation_share_a_scale_does_not_matter(save, 
         kernel.weight.mul_(3)
         normalisation.running_mean.mul_(3)
         normalisation.running_var.mul_(9).add_(8 * normalisation.eps)
-    average_models([save("a", one), save("b", same)], tmp_path / "mean")
-    torch.testing.assert_close(
-        maps(restore(find_model(tmp_path / "mean"))), maps(one), atol=5e-3, rtol=0
-    )
+    found = mean_maps(tmp_path, save("a", one), save("b", same))
+    torch.testing.assert_close(found, maps(one), atol=5e-3, rtol=0)
 
 
 def test_the_card_states_nothing_that_was_measured_of_another(save, tmp_path):
