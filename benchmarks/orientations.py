@@ -1,7 +1,7 @@
 """What does int8 cost in accuracy, or another model gain, beyond what is chance?
 
 Usage: CELLRIM_DATA=path/to/data python benchmarks/orientations.py [MODEL] [--against OTHER]
-       [--only SET] [--rounds 1]
+       [--only SET] [--rounds 1] [--images]
 
 A network that was trained on turned patches has no preferred side, but another rounding in each
 orientation: an image that is turned by a quarter is as good an image, and moves mAP by chance. Each
@@ -13,14 +13,16 @@ loses: as it is, and as the mean over the views with its standard error.
 
 With ``--against`` the score that training maximises (the mean of AP50 and mAP; for boxes F1) is
 compared with that of another model, both as users run them, and the mean over the sets is a row of
-its own; a second table is of deepcell, on which nothing was ever trained. Needs the ``train`` extra
+its own; a second table is of deepcell, on which nothing was ever trained. ``--images`` gives each
+image a row: the standard error of a mean says how much it may move as images are turned, the rows
+how much it would with other images. Needs the ``train`` extra
 for the recipe's split.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,10 +79,12 @@ def main() -> None:
     parser.add_argument("--against", metavar="OTHER", help="another model instead of float32")
     parser.add_argument("--only", metavar="SET", default="", help="sets whose name begins so")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--images", action="store_true", help="each image for itself")
     given = parser.parse_args()
     views = make_views(given.rounds)
+    grouped = by_image if given.images else by_set
     held_back, unseen = (
-        {name: found for name, found in by_set(samples).items() if name.startswith(given.only)}
+        {name: found for name, found in grouped(samples).items() if name.startswith(given.only)}
         for samples in (recipe_samples("validation"), unseen_samples())
     )
     if given.against:
@@ -92,6 +96,11 @@ def main() -> None:
     for name, samples in held_back.items():
         change = Change(*(values_of(m, samples, views, mean_ap) for m in (before, after)))
         table.row(name, len(samples), *change.columns())
+
+
+def by_image(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    """Take each image as a set of its own."""
+    return {f"{sample.dataset} {sample.name}": [sample] for sample in samples}
 
 
 def compare_models(
