@@ -14,15 +14,14 @@ loses: as it is, and as the mean over the views with its standard error.
 With ``--against`` the score that training maximises (the mean of AP50 and mAP; for boxes F1) is
 compared with that of another model, both as users run them, and the mean over the sets is a row of
 its own; a second table is of deepcell, on which nothing was ever trained. ``--images`` gives each
-image a row: the standard error of a mean says how much it may move as images are turned, the rows
-how much it would with other images. Needs the ``train`` extra
-for the recipe's split.
+image a row: the standard error says how much a mean moves as images are turned, the rows how much
+it may with other images. Needs the ``train`` extra for the recipe's split.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,11 +81,12 @@ def main() -> None:
     parser.add_argument("--images", action="store_true", help="each image for itself")
     given = parser.parse_args()
     views = make_views(given.rounds)
-    grouped = by_image if given.images else by_set
     held_back, unseen = (
-        {name: found for name, found in grouped(samples).items() if name.startswith(given.only)}
+        {name: found for name, found in by_set(samples).items() if name.startswith(given.only)}
         for samples in (recipe_samples("validation"), unseen_samples())
     )
+    if given.images:
+        held_back, unseen = by_image(held_back), by_image(unseen)
     if given.against:
         for sets in filter(None, (held_back, unseen)):
             compare_models(given.against, given.model, sets, views)
@@ -98,9 +98,9 @@ def main() -> None:
         table.row(name, len(samples), *change.columns())
 
 
-def by_image(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+def by_image(sets: Mapping[str, list[Sample]]) -> dict[str, list[Sample]]:
     """Take each image as a set of its own."""
-    return {f"{sample.dataset} {sample.name}": [sample] for sample in samples}
+    return {f"{name} {sample.name}": [sample] for name, found in sets.items() for sample in found}
 
 
 def compare_models(

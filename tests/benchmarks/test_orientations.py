@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from orientations import Change, make_views
+from orientations import Change, by_image, make_views
 
 VIEWS = make_views(2)
 
@@ -29,3 +31,10 @@ def test_a_difference_is_told_with_its_standard_error():
     assert apart == pytest.approx(np.sqrt(0.02 / 3))
     assert gain == change.gain == pytest.approx(0.05)
     assert error == change.error == pytest.approx(np.sqrt(0.01 / 3) / 2)
+
+
+def test_each_image_for_itself_keeps_the_name_of_its_set():
+    first, second, other = (SimpleNamespace(name=name) for name in ("a", "b", "a"))
+    sets = {"cells bright": [first, second], "cells dark": [other]}
+    expected = {"cells bright a": [first], "cells bright b": [second], "cells dark a": [other]}
+    assert by_image(sets) == expected
