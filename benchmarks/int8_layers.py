@@ -1,9 +1,9 @@
-"""What does int8 cost in accuracy, with other layers in float32, and with ranges of other patches?
+"""What does int8 cost in accuracy, with other layers in float32, and with ranges of other crops?
 
 Usage: python benchmarks/int8_layers.py MODEL_FOLDER --packed FOLDER [--draws N]
 
 Makes the int8 twin of a model folder several times, each with other layers in float32 or, with
---draws, each with the ranges of activations measured on other patches, and prints what mAP each
+--draws, each with the ranges of activations measured on other crops, and prints what mAP each
 loses on the held-back images of each set of recipes/general.toml. The packed data are those of its
 training. Needs the ``train`` extra.
 """
@@ -22,7 +22,7 @@ from cellrim.models.card import CARD_NAME, read_card, write_card
 from cellrim.models.precision import FLOAT32, INT8
 from cellrim.models.twin.quantise import OUTERMOST, quantise
 from cellrim.prediction import load_model
-from cellrim.training.patches import PatchSource
+from cellrim.training.crops import Crops
 from cellrim.training.places import Places, packed_index
 from cellrim.training.recipe import load_recipe
 from cellrim.training.store import Index
@@ -40,17 +40,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--packed", type=Path, required=True)
-    parser.add_argument("--draws", type=int, help="draws of patches, instead of layers")
+    parser.add_argument("--draws", type=int, help="draws of crops, instead of layers")
     given = parser.parse_args()
     recipe = load_recipe(RECIPE)
     places = Places(run=given.packed, data=data_folder(), packed=given.packed)
     index = packed_index(recipe, places, lambda *_: None)
-    source = PatchSource(recipe, places.packed_folder, index)
+    crops = Crops(recipe, places.packed_folder, index)
     score, exact = scores(given.model, FLOAT32, places, index)
     count = recipe.decode.int8_patches
     if given.draws:
         starts = range(0, given.draws * count, count)
-        twins = {f"ranges of patches from {start} on": (start, OUTERMOST) for start in starts}
+        twins = {f"ranges of crops from {start} on": (start, OUTERMOST) for start in starts}
     else:
         twins = {f"in float32 {name}": (0, spared) for name, spared in VARIANTS.items()}
     table = Table("twin", "score", *exact)
@@ -59,7 +59,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
             shutil.copytree(given.model, folder)
-            patches = (source[i].image[None] for i in range(start, start + count))
+            patches = (crops[i][None] for i in range(start, start + count))
             card = read_card(folder / CARD_NAME)
             digest = quantise(folder, patches, stride=card.stride, spared=spared)
             write_card(folder / CARD_NAME, msgspec.structs.replace(card, int8_sha256=digest))

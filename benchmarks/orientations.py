@@ -1,13 +1,14 @@
 """What does int8 cost in accuracy, or another model gain, beyond what is chance?
 
 Usage: CELLRIM_DATA=path/to/data python benchmarks/orientations.py [MODEL] [--against OTHER]
-       [--only SET] [--rounds 1] [--images]
+       [--only SET] [--looks 8] [--images]
 
 A network that was trained on turned patches has no preferred side, but another rounding in each
 orientation: an image that is turned by a quarter is as good an image, and moves mAP by chance. Each
 held-back image of recipes/general.toml is segmented in its eight orientations, in float32 and in
-int8; in further rounds also moved by up to 31 pixels down and right, with its mirror image in the
-gap, so that the network's coarse pixels lie elsewhere. Prints for each set mAP in float32, as it is
+int8; where a set's images times eight are fewer than ``--looks``, also moved by up to 31 pixels
+down and right, with its mirror image in the gap, so that the network's coarse pixels lie elsewhere.
+Prints for each set mAP in float32, as it is
 and as the mean over all views, how far single views lie apart (standard deviation), and what int8
 loses: as it is, and as the mean over the views with its standard error.
 
@@ -22,9 +23,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,42 +35,12 @@ from cellrim.datasets.base import Sample
 from cellrim.evaluation import Counts, scores
 from cellrim.models.precision import FLOAT32, INT8
 from cellrim.prediction import Segmenter, load_model
-from cellrim.prediction.accurate import ORIENTATIONS, Orientation
+from cellrim.prediction.accurate import ORIENTATIONS
+from cellrim.prediction.views import View, make_views
 from cellrim.training.validate import INSTANCE_METRICS, SetScore, score_image
 
 Values = NDArray[np.float64]
 Value = Callable[[Counts, bool], float]
-
-# The network's stride: moved so far, an image lies as before.
-_STRIDE = 32
-
-
-@dataclass(frozen=True)
-class View:
-    """One way to look at an image that is as good as any: turned, and moved down and right."""
-
-    orientation: Orientation
-    down: int = 0
-    right: int = 0
-
-    def of(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Show an image ``YXC``; where it was moved from, its mirror image."""
-        frame = ((self.down, 0), (self.right, 0), (0, 0))
-        return np.pad(self.orientation.turn(pixels), frame, mode="symmetric")
-
-    def back(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Bring labels ``YX`` of the view back to the image."""
-        moved = labels[np.newaxis, self.down :, self.right :]
-        return np.ascontiguousarray(self.orientation.place_back(moved)[0])
-
-
-def make_views(rounds: int) -> list[View]:
-    """The eight orientations, in further rounds moved; the image as it is comes first."""
-    rng = np.random.default_rng(0)
-    views = [View(orientation) for orientation in ORIENTATIONS]
-    for _ in range(rounds - 1):
-        views += [View(o, *rng.integers(1, _STRIDE, 2).tolist()) for o in ORIENTATIONS]
-    return views
 
 
 def main() -> None:
@@ -77,10 +48,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="general")
     parser.add_argument("--against", metavar="OTHER", help="another model instead of float32")
     parser.add_argument("--only", metavar="SET", default="", help="sets whose name begins so")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--looks", type=int, default=0, help="at each set, at least")
     parser.add_argument("--images", action="store_true", help="each image for itself")
     given = parser.parse_args()
-    views = make_views(given.rounds)
     held_back, unseen = (
         {name: found for name, found in by_set(samples).items() if name.startswith(given.only)}
         for samples in (recipe_samples("validation"), unseen_samples())
@@ -89,11 +59,12 @@ def main() -> None:
         held_back, unseen = by_image(held_back), by_image(unseen)
     if given.against:
         for sets in filter(None, (held_back, unseen)):
-            compare_models(given.against, given.model, sets, views)
+            compare_models(given.against, given.model, sets, looks=given.looks)
         return
     before, after = (load_model(given.model, precision=p) for p in (FLOAT32, INT8))
     table = Table(*titles(FLOAT32, INT8))
     for name, samples in held_back.items():
+        views = views_for(samples, given.looks)
         change = Change(*(values_of(m, samples, views, mean_ap) for m in (before, after)))
         table.row(name, len(samples), *change.columns())
 
@@ -104,7 +75,7 @@ def by_image(sets: Mapping[str, list[Sample]]) -> dict[str, list[Sample]]:
 
 
 def compare_models(
-    before: str | Path, after: str | Path, sets: Mapping[str, list[Sample]], views: list[View]
+    before: str | Path, after: str | Path, sets: Mapping[str, list[Sample]], *, looks: int = 0
 ) -> Change:
     """Print the table of two models, both as users run them; return the change of their scores.
 
@@ -114,11 +85,18 @@ def compare_models(
     table = Table(*titles(str(before), str(after)))
     seen: list[Change] = []
     for name, samples in sets.items():
+        views = views_for(samples, looks)
         seen.append(Change(*(values_of(m, samples, views, headline) for m in models)))
         table.row(name, len(samples), *seen[-1].columns())
-    mean = Change(*np.mean(seen, axis=0))
+    common = min(len(change.before) for change in seen)
+    mean = Change(*np.mean([(c.before[:common], c.after[:common]) for c in seen], axis=0))
     table.row("mean of the sets", "", *mean.columns())
     return mean
+
+
+def views_for(samples: list[Sample], looks: int) -> list[View]:
+    """All orientations, and more views where the images are few."""
+    return make_views(max(len(ORIENTATIONS), -(-looks // len(samples))))
 
 
 def titles(before: str, after: str) -> list[str]:

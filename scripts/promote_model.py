@@ -33,7 +33,7 @@ from cellrim.models.card import (
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from orientations import Change, compare_models, make_views  # noqa: E402
+from orientations import Change, compare_models  # noqa: E402
 from shared import by_set, recipe_samples, unseen_samples  # noqa: E402
 
 EMBEDDED = ROOT / "src" / "cellrim" / "models" / "embedded"
@@ -95,7 +95,7 @@ def is_better(scores: Scores) -> bool:
 def compare(old: Path, new: Path) -> Scores:
     """Segment all images in eight orientations with both models."""
     parts = recipe_samples("validation"), unseen_samples()
-    return Scores(*(compare_models(old, new, by_set(p), make_views(1)) for p in parts))
+    return Scores(*(compare_models(old, new, by_set(p)) for p in parts))
 
 
 if __name__ == "__main__":

@@ -4,24 +4,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from orientations import Change, by_image, make_views
+from orientations import Change, by_image, views_for
 
-VIEWS = make_views(2)
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_labels_of_a_view_come_back_to_their_place(view):
-    labels = np.arange(1, 50 * 41 + 1, dtype=np.int32).reshape(50, 41)
-    seen = view.of(labels[..., np.newaxis])
-    np.testing.assert_array_equal(view.back(seen[..., 0]), labels)
+from cellrim.prediction.views import make_views
 
 
-def test_the_image_as_it_is_comes_first_and_moved_ones_last():
-    pixels = np.random.default_rng(0).random((8, 5, 1))
-    np.testing.assert_array_equal(VIEWS[0].of(pixels), pixels)
-    assert len(VIEWS) == 16
-    assert all(view.down == view.right == 0 for view in VIEWS[:8])
-    assert all(1 <= move < 32 for view in VIEWS[8:] for move in (view.down, view.right))
+@pytest.mark.parametrize(
+    ("images", "looks", "views"), [(1, 0, 8), (1, 64, 64), (5, 64, 13), (52, 64, 8)]
+)
+def test_all_orientations_are_seen_and_more_views_of_few_images(images, looks, views):
+    assert views_for([SimpleNamespace()] * images, looks) == make_views(views)
 
 
 def test_a_difference_is_told_with_its_standard_error():

@@ -17,7 +17,7 @@ def test_a_training_ends_with_a_twin(trained):
     _, folder, lines = trained
     assert read_card(folder / CARD_NAME).int8_sha256 == sha256_of((folder / INT8_NAME).read_bytes())
     assert load_model(folder, precision=INT8).backend.precision == INT8
-    assert "int8, ranges of patches 0 on:" in lines
+    assert "int8, ranges of draw 1:" in lines
 
 
 @pytest.mark.parametrize("loses", [False, True])

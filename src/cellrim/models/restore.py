@@ -90,6 +90,16 @@ def measure_statistics(model: UNet, batches: Iterable[Tensor]) -> None:
             _normalise_alike(layer, mean.float(), variance.float())
 
 
+def biases_of(model: UNet) -> list[Tensor]:
+    """Bias ``(channels,)`` that each convolution of a network from :func:`restore` ends with.
+
+    In the order of the graph that it came from. They are the network's own tensors.
+    """
+    pairs = _convolutions(model)
+    found = [layer.bias if normal is None else normal.bias for layer, normal in pairs]
+    return [bias for bias in found if bias is not None]
+
+
 def _shape(folder: ModelFolder) -> UNetShape:
     architecture = folder.card.architecture
     try:

@@ -98,7 +98,7 @@ def finish(recipe: Recipe, places: Places, *, progress: Progress | None = None) 
     write_card(folder / CARD_NAME, card)
     difference = _compare(model, segmenter.backend, places, index, stride=card.stride)
     progress.say(f"ONNX against torch, largest differences: {difference}")
-    add_int8_twin(folder, recipe, places, index, sets=sets, say=progress.say)
+    add_int8_twin(folder, recipe, places, index, say=progress.say)
     write_report(
         places.run,
         recipe,

@@ -53,7 +53,8 @@ class Patch:
 
 
 @lru_cache(maxsize=_OPEN_FILES)
-def _open(path: Path) -> NDArray[np.generic]:
+def opened(path: Path) -> NDArray[np.generic]:
+    """Open a packed array, to be read where it is looked at."""
     array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
@@ -73,19 +74,11 @@ class PatchSource:
     def __init__(self, recipe: Recipe, folder: Path, index: Index) -> None:
         self._recipe = recipe
         self._folder = folder
-        groups: list[Sequence[PackedSample]] = []
-        for number, part in enumerate(recipe.data):
-            group = tuple(s for s in index.part("train") if s.source == number)
-            if not group:
-                raise RecipeError(f"No training image of {part.path!r} could be packed.")
-            groups.append(group)
-        self._groups = groups
+        self._groups, self._chances = groups_of(recipe, index)
         background: dict[int, list[PackedSample]] = {}
         for sample in index.part("background"):
             background.setdefault(sample.source, []).append(sample)
         self._background: list[Sequence[PackedSample]] = list(background.values())
-        weights = np.array([part.weight for part in recipe.data])
-        self._chances = weights / weights.sum()
 
     def __getitem__(self, number: int) -> Patch:
         """Make patch ``number``."""
@@ -116,7 +109,7 @@ class PatchSource:
     def _cut(
         self, sample: PackedSample, rng: np.random.Generator, *, octaves: float
     ) -> tuple[NDArray[np.float32], NDArray[np.int8], NDArray[np.float32]]:
-        maps = _open(self._maps_file(sample))
+        maps = opened(self._maps_file(sample))
         canonical = self._recipe.model.canonical_diameter
         zoom = 2.0**octaves
         if sample.diameter > 0:
@@ -128,7 +121,7 @@ class PatchSource:
         place = _place(maps[:, :, 0], size / zoom, rng)
         where = grid(size, turn / zoom, place)
         level = int(np.clip(np.floor(np.log2(1 / zoom) + 0.25), 0, sample.levels - 1))
-        pixels = _open(image_file(self._folder, sample.key, level))
+        pixels = opened(image_file(self._folder, sample.key, level))
         image = bilinear(pixels, (where + 0.5) / 2**level - 0.5)
         kind, target = self._target(maps, where, turn, zoom=zoom)
         target[-1] += np.float32(np.log2(zoom / canonical))
@@ -155,6 +148,26 @@ class PatchSource:
         if rng.random() < settings.wide_scale:
             return float(rng.uniform(*settings.wide_octaves))
         return float(np.clip(rng.normal(0, settings.scale_octaves), -1.0, 1.0))
+
+
+def groups_of(
+    recipe: Recipe, index: Index
+) -> tuple[list[Sequence[PackedSample]], NDArray[np.float64]]:
+    """Return the training images of each of the recipe's data sets, and their chances to be drawn.
+
+    Raises
+    ------
+    RecipeError
+        If a data set has none in the index.
+    """
+    groups: list[Sequence[PackedSample]] = []
+    for number, part in enumerate(recipe.data):
+        group = tuple(s for s in index.part("train") if s.source == number)
+        if not group:
+            raise RecipeError(f"No training image of {part.path!r} could be packed.")
+        groups.append(group)
+    weights = np.array([part.weight for part in recipe.data])
+    return groups, weights / weights.sum()
 
 
 def random_turn(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -157,9 +157,14 @@ class DecodePart(_Part):
     """Calibrated confidence that the surest cell of an image must have, or it is taken to show
     none; not used where it would cost score."""
     int8_patches: PositiveInt = 32
-    """Training patches on which the ranges of the twin in int8 are measured; 50 MB each."""
+    """Crops of training images on which the ranges of the twin in int8 are measured; 50 MB each."""
+    int8_steps: Annotated[int, Field(ge=0)] = 100
+    """Batches of eight crops from which the twin learns its ranges and biases."""
+    int8_looks: PositiveInt = 8
+    """Looks at each validation set by which a twin is judged: sets of fewer images are seen turned
+    and moved, too."""
     int8_draws: PositiveInt = 1
-    """Twins made at most, each with the ranges of other patches, until no set loses much by one."""
+    """Twins made at most, each with the ranges of other crops, until no set loses much by one."""
 
 
 class CardPart(_Part):

@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from cellrim.models.twin.quantise import OUTERMOST
 from cellrim.models.unet import Residual, UNet
 
+INTO = "into "
+"""Beginning of the name of an activation that goes into a module."""
+
 # Activations take steps of an integer without a sign, weights of one with.
-_LARGEST_ACTIVATION = 255
+LARGEST_ACTIVATION = 255
 _LARGEST_WEIGHT = 127
 # Share of a range that is kept when another batch is seen.
 _KEEP = 0.98
@@ -50,16 +53,14 @@ class Rounding:
             for name, layer in model.named_modules()
             if isinstance(layer, nn.Conv2d) and not _is_spared(name)
         ]
-        sums = [f"up.{number}" for number in range(len(model.up))]
-        if not (model.shape.half_in or model.shape.half_out):
-            sums.append("refine")
-        self.points: list[str] = []
         self._ranges: dict[str, tuple[Tensor, Tensor]] = {}
-        for name, layer in model.named_modules():
-            if _is_rounded(name, layer):
-                _after(layer, self._rounds_at(name, model))
-            if name in sums:
-                _before(layer, self._rounds_at(f"into {name}", model))
+        self.points = rounded_points(model)
+        layers = dict(model.named_modules())
+        for point in self.points:
+            if point.startswith(INTO):
+                _before(layers[point.removeprefix(INTO)], self._rounds_at(point, model))
+            else:
+                _after(layers[point], self._rounds_at(point, model))
 
     @contextmanager
     def weights(self) -> Iterator[None]:
@@ -77,7 +78,6 @@ class Rounding:
                 kernel.data = fine
 
     def _rounds_at(self, point: str, model: UNet) -> Change:
-        self.points.append(point)
         return lambda values: self._round(point, values) if self.on and model.training else values
 
     def _round(self, point: str, values: Tensor) -> Tensor:
@@ -89,12 +89,21 @@ class Rounding:
             )
         self._ranges[point] = low, high
         low = low.clamp(max=0)  # zero is always a step: padding is exact
-        step = (high.clamp(min=0) - low).clamp(min=_LEAST_RANGE) / _LARGEST_ACTIVATION
+        step = (high.clamp(min=0) - low).clamp(min=_LEAST_RANGE) / LARGEST_ACTIVATION
         zero = (-low / step).round().int()
         rounded: Tensor = torch.fake_quantize_per_tensor_affine(
-            values, step, zero, 0, _LARGEST_ACTIVATION
+            values, step, zero, 0, LARGEST_ACTIVATION
         )
         return rounded
+
+
+def rounded_points(model: UNet) -> list[str]:
+    """Name the activations of a network that its twin rounds, as :class:`Rounding` does."""
+    sums = [f"up.{number}" for number in range(len(model.up))]
+    if not (model.shape.half_in or model.shape.half_out):
+        sums.append("refine")
+    points = [name for name, layer in model.named_modules() if _is_rounded(name, layer)]
+    return points + [INTO + name for name in sums]
 
 
 def _after(layer: nn.Module, change: Change) -> None:

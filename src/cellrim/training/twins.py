@@ -9,20 +9,35 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import torch
+from torch import Tensor
 
 from cellrim.io.atomic import atomic_path
 from cellrim.models.card import CARD_NAME, INT8_NAME, ModelCard, read_card, sha256_of, write_card
 from cellrim.models.precision import FLOAT32, INT8
 from cellrim.models.twin.quantise import quantise
 from cellrim.prediction.segmenter import Segmenter
-from cellrim.training.patches import PatchSource
+from cellrim.prediction.views import make_views
+from cellrim.training.crops import Crops
 from cellrim.training.places import Places, Say
+from cellrim.training.ranges import fit_twin
 from cellrim.training.recipe import Recipe
 from cellrim.training.store import Index
-from cellrim.training.validate import SetScore, by_set, choose, exported, overall, score_all
+from cellrim.training.validate import (
+    SetScore,
+    by_set,
+    choose,
+    exported,
+    mean_over,
+    overall,
+    score_all,
+)
 
 LARGEST_INT8_LOSS = 0.005
 """What the twin may lose: of the score that training maximises, and of the mAP of any set."""
+
+
+_BATCH = 8
 
 
 class Twin(NamedTuple):
@@ -44,19 +59,14 @@ class Twin(NamedTuple):
 
 
 def add_int8_twin(
-    folder: Path,
-    recipe: Recipe,
-    places: Places,
-    index: Index,
-    *,
-    sets: Sequence[SetScore] | None = None,
-    say: Say,
+    folder: Path, recipe: Recipe, places: Places, index: Index, *, say: Say
 ) -> ModelCard:
     """Give a model folder the network's twin in 8-bit integers, unless that is less accurate.
 
-    Twins with ranges of other patches are made until one loses at most
+    Its ranges are measured, then learnt. Twins of other crops are made until one loses at most
     :data:`LARGEST_INT8_LOSS` in every set, or as many as the recipe allows: then the one whose
-    worst set loses least is taken.
+    worst set loses least is taken. Sets of few images are looked at in several views: one look
+    moves by more than that.
 
     Parameters
     ----------
@@ -64,9 +74,6 @@ def add_int8_twin(
         The model's, with its card.
     recipe, places, index
         Of its training.
-    sets
-        What it reaches in float32 on all validation images, as the twin is judged; measured where
-        left out.
     say
         Told what the twins that are made lose.
 
@@ -76,17 +83,15 @@ def add_int8_twin(
         As it was written: it says whether there is a twin.
     """
     card = read_card(folder / CARD_NAME)
-    if sets is None:
-        sets = list(_reached(exported(folder, card, FLOAT32), places, index))
-    source = PatchSource(recipe, places.packed_folder, index)
+    looks = recipe.decode.int8_looks
+    sets = list(_reached(exported(folder, card, FLOAT32), places, index, looks))
+    crops = Crops(recipe, places.packed_folder, index)
     best = Twin(b"", lost=np.inf, worst=np.inf)
     for draw in range(recipe.decode.int8_draws):
-        first = draw * recipe.decode.int8_patches
-        patches = (source[first + i].image[np.newaxis] for i in range(recipe.decode.int8_patches))
-        digest = quantise(folder, patches, stride=card.stride)
+        digest = quantised(folder, recipe, crops, draw=draw, stride=card.stride)
         segmenter = exported(folder, msgspec.structs.replace(card, int8_sha256=digest), INT8)
-        say(f"int8, ranges of patches {first} on:")
-        rounded = _reached(segmenter, places, index)
+        say(f"int8, ranges of draw {draw + 1}:")
+        rounded = _reached(segmenter, places, index, looks)
         best = _better(best, (folder / INT8_NAME).read_bytes(), sets, rounded, say=say)
         if best.worst <= LARGEST_INT8_LOSS:
             break
@@ -100,6 +105,23 @@ def add_int8_twin(
         card = msgspec.structs.replace(card, int8_sha256=sha256_of(best.network))
     write_card(folder / CARD_NAME, card)
     return card
+
+
+def quantised(folder: Path, recipe: Recipe, crops: Crops, *, draw: int, stride: int) -> str:
+    """Write a twin with ranges that are measured on some crops, then learnt from others."""
+    count, steps = recipe.decode.int8_patches, recipe.decode.int8_steps
+    measured = [crops[draw * count + i][np.newaxis] for i in range(count)]
+    digest = quantise(folder, measured, stride=stride)
+    if not steps:
+        return digest
+    batches = (batch_of(crops, draw * steps + step) for step in range(steps))
+    fitted = fit_twin(folder, batches, steps, recipe.training)
+    return quantise(folder, measured[:1], stride=stride, fitted=fitted)
+
+
+def batch_of(crops: Crops, number: int) -> Tensor:
+    """Return the crops ``(B, 3, P, P)`` of a batch."""
+    return torch.from_numpy(np.stack([crops[number * _BATCH + i] for i in range(_BATCH)]))
 
 
 def _better(
@@ -126,7 +148,13 @@ def _better(
     return Twin(network, score, worst)
 
 
-def _reached(segmenter: Segmenter, places: Places, index: Index) -> Iterator[SetScore]:
-    """Predict and score all validation images, set by set."""
+def _reached(segmenter: Segmenter, places: Places, index: Index, looks: int) -> Iterator[SetScore]:
+    """Predict and score all validation images, set by set: those of small sets in several views."""
     for _, samples in groupby(choose(index, None), key=lambda sample: sample[0]):
-        yield from by_set(score_all(segmenter, places.packed_folder, list(samples)))
+        members = list(samples)
+        yield from mean_over(
+            [
+                by_set(score_all(segmenter, places.packed_folder, members, view=view))
+                for view in make_views(-(-looks // len(members)))
+            ]
+        )

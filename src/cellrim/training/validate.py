@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from cellrim.models.card import ONNX_NAME, ModelCard, sha256_of
 from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.unet import TorchBackend, UNet
 from cellrim.prediction.segmenter import Prediction, Segmenter
+from cellrim.prediction.views import PLAIN, View
 from cellrim.representation.flow import DecodeOptions
 from cellrim.training.recipe import DecodePart, Recipe
 from cellrim.training.store import Index, PackedSample, read_truth, truth_file
@@ -111,13 +112,18 @@ def choose(index: Index, per_set: int | None) -> list[tuple[str, PackedSample]]:
 
 
 def predict_all(
-    segmenter: Segmenter, folder: Path, samples: Iterable[tuple[str, PackedSample]]
+    segmenter: Segmenter,
+    folder: Path,
+    samples: Iterable[tuple[str, PackedSample]],
+    *,
+    view: View = PLAIN,
 ) -> list[tuple[str, PackedSample, Prediction]]:
     """Compute the maps of validation images, kept at half precision to be decoded many ways."""
     found = []
     for name, sample in samples:
         image, _ = read_truth(truth_file(folder, sample.key))
-        found.append((name, sample, segmenter.predict(image)))
+        seen = replace(image, pixels=view.of(image.pixels))
+        found.append((name, sample, segmenter.predict(seen)))
     return found
 
 
@@ -135,13 +141,14 @@ def score_predictions(
     predictions: Sequence[tuple[str, PackedSample, Prediction]],
     *,
     options: DecodeOptions | None = None,
+    view: View = PLAIN,
 ) -> list[ImageScore]:
-    """Decode predictions and compare them with the truth."""
+    """Decode predictions, of images seen in a view, and compare them with the truth."""
     out = []
     for name, sample, prediction in predictions:
         _, truth = read_truth(truth_file(folder, sample.key))
         labels, _ = segmenter.decode(prediction, options)
-        out.append(ImageScore(sample, name, *score_image(labels, truth)))
+        out.append(ImageScore(sample, name, *score_image(view.back(labels), truth)))
     return out
 
 
@@ -208,14 +215,28 @@ def validate(
 
 
 def score_all(
-    segmenter: Segmenter, folder: Path, samples: Sequence[tuple[str, PackedSample]]
+    segmenter: Segmenter,
+    folder: Path,
+    samples: Sequence[tuple[str, PackedSample]],
+    *,
+    view: View = PLAIN,
 ) -> list[ImageScore]:
     """Predict and score in one go, one image in memory at a time."""
     images: list[ImageScore] = []
     for item in samples:
-        prediction = predict_all(segmenter, folder, [item])
-        images += score_predictions(segmenter, folder, prediction)
+        prediction = predict_all(segmenter, folder, [item], view=view)
+        images += score_predictions(segmenter, folder, prediction, view=view)
     return images
+
+
+def mean_over(views: Sequence[Sequence[SetScore]]) -> list[SetScore]:
+    """Average the metrics of the same sets, as they are in several views."""
+    means = []
+    for looks in zip(*views, strict=True):
+        first = looks[0]
+        values = {name: float(np.mean([s.values[name] for s in looks])) for name in first.values}
+        means.append(replace(first, values=values))
+    return means
 
 
 def search_options(

@@ -1,17 +1,18 @@
 """From a network to its twin in 8-bit integers, for processors that are fast at them.
 
-Jacob et al. (CVPR 2018): the ranges of all activations are measured once, on training patches, and
+Jacob et al. (CVPR 2018): the ranges of all activations are measured once, on training images, and
 weights are rounded with one scale for each output channel. The first layer, which sees the image,
 and the last two, which draw the maps, stay in float32 (docs/decisions/0010-int8.md).
 
-The twin's file holds only the graph and the ranges. Its weights are those of ``model.onnx``, read
-from there at load, so a model folder hardly grows.
+The twin's file holds only the graph, the ranges and the biases. Its weights are those of
+``model.onnx``, read from there at load, so a model folder hardly grows. Ranges and biases may be
+learnt after they were measured (:mod:`cellrim.training.ranges`).
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cellrim.io.atomic import atomic_path
 from cellrim.models.card import INT8_NAME, ONNX_NAME, sha256_of
 from cellrim.models.twin.maps import draw_maps_from_pixels
 from cellrim.models.twin.moves import move_whole_pixels
+from cellrim.models.twin.ranges import Fitted, Range, with_moved
 from cellrim.models.twin.strips import compute_ends_in_strips
 
 # Smaller tensors than this are copied into the twin: they cost nothing.
@@ -51,6 +53,7 @@ def quantise(
     stride: int,
     spared: tuple[str, ...] = OUTERMOST,
     rewrite: Rewrite = rewritten,
+    fitted: Fitted | None = None,
 ) -> str:
     """Write the int8 twin of a model folder's network beside it.
 
@@ -59,13 +62,16 @@ def quantise(
     folder
         Model folder with ``model.onnx``, as :func:`cellrim.models.export.export_onnx` writes it.
     batches
-        float32 ``(B, 3, H, W)`` each: training patches, on which activations are measured.
+        float32 ``(B, 3, H, W)`` each, on which activations are measured, but for those that are
+        fitted.
     stride
         Of the network: the least height of an image.
     spared
         Beginnings of the names of the nodes that stay in float32.
     rewrite
         What is done to the quantised graph, given the stride, so that it runs faster.
+    fitted
+        Ranges that are not measured, and other biases than the network's.
 
     Returns
     -------
@@ -82,11 +88,15 @@ def quantise(
 
     with tempfile.TemporaryDirectory() as scratch:
         plain, ready, full = (Path(scratch) / f"{n}.onnx" for n in ("plain", "ready", "full"))
-        onnx.save(float_weights(onnx.load_from_string(data)), plain)
+        network = float_weights(onnx.load_from_string(data))
+        if fitted is not None:
+            _set_biases(network.graph, fitted.biases)
+        onnx.save(network, plain)
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
         nodes = onnx.load(ready).graph.node
         kept = [n.name for n in nodes if n.name.startswith(spared)]
-        _quantise_static(ready, full, batches, kept)
+        ranges = {} if fitted is None else with_moved(nodes, fitted.ranges)
+        _quantise_static(ready, full, batches, kept, ranges)
         twin = share_weights(rewrite(onnx.load(full), stride), data).SerializeToString()
     with atomic_path(folder / INT8_NAME) as partial:
         partial.write_bytes(twin)
@@ -94,7 +104,11 @@ def quantise(
 
 
 def _quantise_static(
-    ready: Path, path: Path, batches: Iterable[NDArray[np.float32]], spared: list[str]
+    ready: Path,
+    path: Path,
+    batches: Iterable[NDArray[np.float32]],
+    spared: list[str],
+    ranges: Mapping[str, Range],
 ) -> None:
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -112,6 +126,10 @@ def _quantise_static(
             batch = next(self._left, None)
             return None if batch is None else {"image": batch}
 
+    overrides = {
+        name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+        for name, (low, high) in ranges.items()
+    }
     quantize_static(
         ready,
         path,
@@ -122,9 +140,16 @@ def _quantise_static(
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["Conv", "Add", "Relu"],
         calibrate_method=CalibrationMethod.Percentile,
-        extra_options={"CalibPercentile": _PERCENTILE},
+        extra_options={"CalibPercentile": _PERCENTILE, "TensorQuantOverrides": overrides},
         nodes_to_exclude=spared,
     )
+
+
+def _set_biases(graph: Any, biases: Sequence[NDArray[np.float32]]) -> None:
+    constants = {constant.name: constant for constant in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    for node, bias in zip(convolutions, biases, strict=True):
+        constants[node.input[2]].CopyFrom(numpy_helper.from_array(bias, node.input[2]))
 
 
 def float_weights(model: Any) -> Any:
