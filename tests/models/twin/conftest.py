@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import onnxruntime
 import pytest
+import torch
+
+from cellrim.models.card import ONNX_NAME
+from cellrim.models.export import export_onnx
+from cellrim.models.unet import UNet, UNetShape
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +20,17 @@ def run():
         return session.run(None, {"image": image})[0]
 
     return compute
+
+
+@pytest.fixture(scope="session")
+def export():
+    """Write a small network with random weights to a folder; returns it."""
+
+    def write(folder):
+        torch.manual_seed(1)
+        model = UNet(UNetShape((32, 48), 8))
+        model(torch.randn(4, 3, 64, 64))  # batch statistics that are not the initial ones
+        export_onnx(model.eval(), folder / ONNX_NAME)
+        return model
+
+    return write

@@ -4,15 +4,12 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from cellrim.errors import ModelError, UsageError
 from cellrim.models.card import CARD_NAME, INT8_NAME, ONNX_NAME, ModelCard, sha256_of, write_card
-from cellrim.models.export import export_onnx
 from cellrim.models.onnx_runtime import OnnxBackend
 from cellrim.models.precision import AUTO, FLOAT32, INT8
 from cellrim.models.twin.quantise import quantise
-from cellrim.models.unet import UNet, UNetShape
 
 
 def batches(count, seed):
@@ -21,13 +18,10 @@ def batches(count, seed):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, export):
     """A folder with a network and its twin, and its card."""
     folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(1)
-    model = UNet(UNetShape((32, 48), 8))
-    model(torch.randn(4, 3, 64, 64))  # batch statistics that are not the initial ones
-    export_onnx(model.eval(), folder / ONNX_NAME)
+    model = export(folder)
     digest = quantise(folder, batches(8, seed=0), stride=model.shape.stride)
     card = ModelCard(
         name="made",

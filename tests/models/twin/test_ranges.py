@@ -4,11 +4,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from onnx import helper
 
 from cellrim.models.card import INT8_NAME, ONNX_NAME
-from cellrim.models.export import export_onnx
 from cellrim.models.twin.quantise import quantise
 from cellrim.models.twin.ranges import (
     Fitted,
@@ -17,17 +15,13 @@ from cellrim.models.twin.ranges import (
     ranges_of,
     with_moved,
 )
-from cellrim.models.unet import UNet, UNetShape
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, export):
     """A folder with a network and its twin."""
     folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(1)
-    model = UNet(UNetShape((32, 48), 8))
-    model(torch.randn(4, 3, 64, 64))  # batch statistics that are not the initial ones
-    export_onnx(model.eval(), folder / ONNX_NAME)
+    export(folder)
     quantise(folder, [patch()], stride=4)
     return folder
 
