@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ from cellrim.models.card import CARD_NAME, read_card, write_card
 from cellrim.models.precision import FLOAT32, INT8
 from cellrim.models.registry import find_model
 from cellrim.prediction import Segmenter, load_model
+from cellrim.prediction.segmenter import Prediction
 from cellrim.training.crops import Crops
 from cellrim.training.places import Places, packed_index
 from cellrim.training.recipe import Recipe, load_recipe
@@ -52,7 +54,10 @@ def main() -> None:
         for samples in (recipe_samples("validation"), unseen_samples()):
             for name, found in by_set(samples).items():
                 images = [sample.read_image() for sample in found[:IMAGES_PER_SET]]
-                errors = np.array([[error(twin, network, i) for i in images] for twin in twins])
+                exact = [network.predict(image) for image in images]
+                errors = np.array(
+                    [list(map(partial(error, twin), images, exact)) for twin in twins]
+                )
                 shown = np.sqrt(np.stack([errors.mean(1), errors.max(1)], axis=1))
                 table.row(name, len(images), *(f"{value:.4f}" for value in shown.ravel()))
 
@@ -68,9 +73,8 @@ def make(folder: Path, model: str, recipe: Recipe, crops: Crops, steps: int) -> 
     return load_model(folder, precision=INT8)
 
 
-def error(twin: Segmenter, network: Segmenter, image: Image) -> float:
-    """Mean squared error of a component of the flow in cells."""
-    exact = network.predict(image)
+def error(twin: Segmenter, image: Image, exact: Prediction) -> float:
+    """Mean squared error of a component of the flow in the cells of float32's maps."""
     maps = twin.predict(image, diameter=exact.diameter).maps
     inside = exact.maps[0] > 0
     return float(np.square((maps - exact.maps)[1:3, inside]).mean())

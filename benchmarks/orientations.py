@@ -8,9 +8,9 @@ orientation: an image that is turned by a quarter is as good an image, and moves
 held-back image of recipes/general.toml is segmented in its eight orientations, in float32 and in
 int8; where a set's images times eight are fewer than ``--looks``, also moved by up to 31 pixels
 down and right, with its mirror image in the gap, so that the network's coarse pixels lie elsewhere.
-Prints for each set mAP in float32, as it is
-and as the mean over all views, how far single views lie apart (standard deviation), and what int8
-loses: as it is, and as the mean over the views with its standard error.
+Prints for each set mAP in float32, as it is and as the mean over all views, how far single views
+lie apart (standard deviation), and what int8 loses: as it is, and as the mean over the views with
+its standard error.
 
 With ``--against`` the score that training maximises (the mean of AP50 and mAP; for boxes F1) is
 compared with that of another model, both as users run them, and the mean over the sets is a row of

@@ -48,9 +48,9 @@ class Crops:
             scale *= self._recipe.model.canonical_diameter / sample.diameter
         pixels = opened(image_file(self._folder, sample.key, 0))
         shape = scaled_shape((pixels.shape[0], pixels.shape[1]), scale)
-        window = tuple(_window(length, size, rng) for length in shape)
+        rows, columns = (_window(length, size, rng) for length in shape)
         read = partial(_read, pixels)
-        crop = resize_window(read, pixels.shape[:2], shape=shape, window=(window[0], window[1]))
+        crop = resize_window(read, pixels.shape[:2], shape=shape, window=(rows, columns))
         missing = [(0, size - length) for length in crop.shape[:2]]
         crop = np.pad(crop, [*missing, (0, 0)], mode="symmetric")
         turned = ORIENTATIONS[int(rng.integers(len(ORIENTATIONS)))].turn(to_network(crop))

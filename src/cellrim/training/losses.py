@@ -88,14 +88,35 @@ def _compared(
     smaller = (-target[:, 2]).clamp(0, _MOST_OCTAVES) * cell
     weight = known.float() * torch.exp2(settings.small_cells * smaller)
     total_weight = weight.sum().clamp(min=1)
-    cross = functional.binary_cross_entropy_with_logits(maps[:, 0], cell, reduction="none")
+    cross, error, octaves = pixel_losses(maps, cell, target)
     foreground = (cross * weight).sum() / total_weight
-    error = (maps[:, 1:3] - target[:, :2]).square().sum(1)
     flow = (error * weight).sum() / total_weight
-    octaves = functional.smooth_l1_loss(maps[:, 3], target[:, 2], reduction="none", beta=0.25)
     diameter = (octaves * cell).sum() / cell.sum().clamp(min=1)
     total = foreground + settings.flow_weight * flow + settings.diameter_weight * diameter
     return Losses(total, foreground, flow, diameter)
+
+
+def pixel_losses(maps: Tensor, cell: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compare maps with what is wanted, pixel by pixel.
+
+    Parameters
+    ----------
+    maps
+        float32 ``(B, 4, H, W)``, a network's output.
+    cell
+        float32 ``(B, H, W)``: the probability of a cell.
+    target
+        float32 ``(B, 3, H, W)``: flow y, flow x, log2 diameter.
+
+    Returns
+    -------
+    tuple of Tensor
+        float32 ``(B, H, W)`` each, not weighted: of foreground, flow and diameter.
+    """
+    cross = functional.binary_cross_entropy_with_logits(maps[:, 0], cell, reduction="none")
+    flow = (maps[:, 1:3] - target[:, :2]).square().sum(1)
+    octaves = functional.smooth_l1_loss(maps[:, 3], target[:, 2], reduction="none", beta=0.25)
+    return cross, flow, octaves
 
 
 def overlap_counts(maps: Tensor, kind: Tensor) -> Tensor:

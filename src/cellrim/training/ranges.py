@@ -16,13 +16,13 @@ import numpy as np
 import onnx
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from cellrim.models.card import INT8_NAME, ONNX_NAME
 from cellrim.models.registry import find_model
 from cellrim.models.restore import biases_of, restore
 from cellrim.models.twin.ranges import Fitted, Range, activation_after, activation_into, ranges_of
 from cellrim.models.unet import UNet
+from cellrim.training.losses import pixel_losses
 from cellrim.training.recipe import TrainingPart
 from cellrim.training.rounding import INTO, LARGEST_ACTIVATION, Rounding, rounded_points
 
@@ -38,12 +38,7 @@ _LEAST_CELLS = 400
 _LEAST_SUM = 1e-12
 
 
-def fit_twin(
-    folder: Path,
-    batches: Iterable[Tensor],
-    steps: int,
-    settings: TrainingPart,
-) -> Fitted:
+def fit_twin(folder: Path, batches: Iterable[Tensor], steps: int, settings: TrainingPart) -> Fitted:
     """Learn the ranges and biases with which a twin draws what its network draws.
 
     Parameters
@@ -132,12 +127,11 @@ def _astray(maps: Tensor, taught: Tensor, settings: TrainingPart) -> Tensor:
     The parts are those of :func:`cellrim.training.losses.imitation_loss`, less what the teacher's
     own maps have. Each crop counts alike, however little of it cells cover.
     """
-    cell = torch.sigmoid(taught[:, 0])
-    cross = _cross_entropy(maps[:, 0], cell) - _cross_entropy(taught[:, 0], cell)
-    flow = (maps[:, 1:3] - taught[:, 1:3]).square().sum(1)
-    octaves = functional.smooth_l1_loss(maps[:, 3], taught[:, 3], reduction="none", beta=0.25)
+    cell, wanted = torch.sigmoid(taught[:, 0]), taught[:, 1:]
+    cross, flow, octaves = pixel_losses(maps, cell, wanted)
+    least, _, _ = pixel_losses(taught, cell, wanted)
     inside = settings.flow_weight * flow + settings.diameter_weight * octaves
-    total = (cross + cell * inside).sum((1, 2))
+    total = (cross - least + cell * inside).sum((1, 2))
     return total / (cell.sum((1, 2)) + _LEAST_CELLS)
 
 
@@ -145,10 +139,6 @@ def _shares(astray: Tensor) -> Tensor:
     """Weights ``(B,)`` of the crops of a batch: those that are further off count more."""
     shares: Tensor = astray.detach() / astray.detach().sum().clamp(min=_LEAST_SUM)
     return shares
-
-
-def _cross_entropy(logits: Tensor, chance: Tensor) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, chance, reduction="none")
 
 
 def _whole(zero: Tensor) -> Tensor:

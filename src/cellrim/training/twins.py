@@ -36,7 +36,7 @@ from cellrim.training.validate import (
 LARGEST_INT8_LOSS = 0.005
 """What the twin may lose: of the score that training maximises, and of the mAP of any set."""
 
-
+# Crops that a twin learns from at a time.
 _BATCH = 8
 
 
