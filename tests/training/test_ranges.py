@@ -32,7 +32,7 @@ def quantised(folder, crops, fitted=None):
     """The twin's ranges, as measured on one patch, or as given."""
     card = read_card(folder / CARD_NAME)
     quantise(folder, [crops[0][np.newaxis]], stride=card.stride, fitted=fitted)
-    return ranges_of(onnx.load(folder / INT8_NAME, load_external_data=False))
+    return ranges_of(onnx.load(folder / INT8_NAME))
 
 
 def drawn(folder, images, precision):

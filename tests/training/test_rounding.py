@@ -45,7 +45,7 @@ def twin_of(model, patches, folder):
     options.log_severity_level = 3
     path = folder / INT8_NAME
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = onnx.load(path).graph
     return graph, session.run(None, {"image": patches.numpy()})[0]
 
 

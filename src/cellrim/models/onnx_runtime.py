@@ -95,22 +95,21 @@ def _open(
     folder: Path, card: ModelCard, threads: int, devices: tuple[Device, ...], precision: str
 ) -> tuple[Any, Device, str]:
     """Open a session on the first of the devices that works, in the precision that pays there."""
-    path = folder / ONNX_NAME
-    data = read_network(path, card.sha256)
     *preferred, last = devices
+    path, twin = folder / ONNX_NAME, folder / INT8_NAME
+    network = read_network(path, card.sha256) if preferred else b""
     for device in preferred:
         with suppress(ModelError):
-            return _session_on(device, data, path, threads), device, FLOAT32
+            return _session_on(device, network, path, threads), device, FLOAT32
     if _runs_as_int8(card, last, precision, folder):
-        twin = folder / INT8_NAME
-        read_network(twin, card.int8_sha256 or "")
+        rounded = read_network(twin, card.int8_sha256 or "")
         try:
-            # By its path: the twin's weights lie in the file beside it.
-            return _session_on(last, str(twin), twin, threads), last, INT8
+            return _session_on(last, rounded, twin, threads), last, INT8
         except ModelError:  # an ONNX Runtime that cannot read it
             if precision == INT8:
                 raise
-    return _session_on(last, data, path, threads), last, FLOAT32
+    network = network or read_network(path, card.sha256)
+    return _session_on(last, network, path, threads), last, FLOAT32
 
 
 def _runs_as_int8(card: ModelCard, device: Device, precision: str, folder: Path) -> bool:
@@ -123,7 +122,7 @@ def _runs_as_int8(card: ModelCard, device: Device, precision: str, folder: Path)
     return possible and (precision == INT8 or (precision == AUTO and fast_at_int8()))
 
 
-def _session_on(device: Device, network: bytes | str, path: Path, threads: int) -> Any:
+def _session_on(device: Device, network: bytes, path: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -55,7 +55,7 @@ def fit_twin(folder: Path, batches: Iterable[Tensor], steps: int, settings: Trai
     found = find_model(folder)
     teacher, pupil = (restore(found).requires_grad_(False) for _ in range(2))
     names = activations_of(pupil, onnx.load(folder / ONNX_NAME))
-    before = ranges_of(onnx.load(folder / INT8_NAME, load_external_data=False))
+    before = ranges_of(onnx.load(folder / INT8_NAME))
     wider = {name: (_WIDER * low, _WIDER * high) for name, (low, high) in before.items()}
     rounding = LearntRounding(pupil, {point: wider[name] for point, name in names.items()})
     # What batch normalisation became only adds; rounding is on while a network trains.

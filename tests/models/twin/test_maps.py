@@ -18,7 +18,7 @@ def drawn(made, stride):
 
 
 def kinds(path):
-    return {n.op_type for n in onnx.load(path, load_external_data=False).graph.node}
+    return {n.op_type for n in onnx.load(path).graph.node}
 
 
 # Both sizes odd multiples of the stride, several images at once, weights in the twin and beside it.

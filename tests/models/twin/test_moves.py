@@ -89,7 +89,7 @@ def test_the_twin_computes_the_same_without_its_slow_steps(run, tmp_path, shape)
     rewrites = {"slow": lambda made, _: made, "moved": lambda made, _: move_whole_pixels(made)}
     for name, rewrite in rewrites.items():
         quantise(tmp_path, batches, stride=model.shape.stride, rewrite=rewrite)
-        twins[name] = onnx.load(tmp_path / INT8_NAME, load_external_data=False)
+        twins[name] = onnx.load(tmp_path / INT8_NAME)
         (tmp_path / INT8_NAME).rename(tmp_path / f"{name}.onnx")
     assert {"Resize", "DepthToSpace"} <= kinds(twins["slow"])
     assert not {"Resize", "DepthToSpace"} & kinds(twins["moved"])

@@ -48,15 +48,22 @@ def test_the_twin_computes_nearly_the_same(made):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
 
 
-def test_the_twin_holds_no_weights_of_its_own(made):
+def test_the_twin_holds_the_weights_of_its_network_rounded(made):
     folder, _ = made
-    twin = onnx.load(folder / INT8_NAME, load_external_data=False)
-    weights = [w for w in twin.graph.initializer if len(w.dims) == 4]
-    elsewhere = {w.name for w in weights if w.data_location == onnx.TensorProto.EXTERNAL}
-    large = {w.name for w in weights if np.prod(w.dims) >= 1024}
-    assert large <= elsewhere
-    rounded = {n.output[0] for n in twin.graph.node if n.op_type == "QuantizeLinear"}
-    assert sum(name.endswith("_quantized") for name in rounded) > 5
+    twin, network = (onnx.load(folder / name) for name in (INT8_NAME, ONNX_NAME))
+    constants = {w.name: onnx.numpy_helper.to_array(w) for w in twin.graph.initializer}
+    halves = {w.name: onnx.numpy_helper.to_array(w) for w in network.graph.initializer}
+    rounded = {
+        name: weight
+        for name, weight in constants.items()
+        if name.endswith("_quantized") and weight.dtype == np.int8
+    }
+    assert len(rounded) > 5
+    for name, weight in rounded.items():
+        name = name.removesuffix("_quantized")
+        step = constants[f"{name}_scale"].reshape(-1, 1, 1, 1)
+        exact = halves[f"{name}_half"].astype(np.float32)
+        assert np.all(np.abs(weight * step - exact) <= 0.501 * step)
 
 
 def test_the_twin_is_only_taken_where_it_is_fast(made, monkeypatch):

@@ -31,7 +31,7 @@ def patch():
 
 
 def twin_in(folder):
-    return onnx.load(folder / INT8_NAME, load_external_data=False)
+    return onnx.load(folder / INT8_NAME)
 
 
 def biases_in(folder):

@@ -36,7 +36,7 @@ def exported(tmp_path):
 
 
 def strips_of(path):
-    twin = onnx.load(path, load_external_data=False)
+    twin = onnx.load(path)
     return [len(n.input) for n in twin.graph.node if n.op_type == "Concat"]
 
 

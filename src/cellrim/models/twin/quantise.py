@@ -4,9 +4,8 @@ Jacob et al. (CVPR 2018): the ranges of all activations are measured once, on tr
 weights are rounded with one scale for each output channel. The first layer, which sees the image,
 and the last two, which draw the maps, stay in float32 (docs/decisions/0010-int8.md).
 
-The twin's file holds only the graph, the ranges and the biases. Its weights are those of
-``model.onnx``, read from there at load, so a model folder hardly grows. Ranges and biases may be
-learnt after they were measured (:mod:`cellrim.training.ranges`).
+Weights are those of ``model.onnx``, rounded. Ranges and biases may be learnt after they were
+measured (:mod:`cellrim.training.ranges`).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from cellrim.io.atomic import atomic_path
 from cellrim.models.card import INT8_NAME, ONNX_NAME, sha256_of
@@ -28,9 +27,6 @@ from cellrim.models.twin.moves import move_whole_pixels
 from cellrim.models.twin.ranges import Fitted, Range, with_moved
 from cellrim.models.twin.strips import compute_ends_in_strips
 
-# Smaller tensors than this are copied into the twin: they cost nothing.
-_LEAST_SHARED_BYTES = 1024
-_HALF = "_half"
 # Modules of :class:`cellrim.models.unet.UNet` that see the image and draw the maps.
 OUTERMOST = ("/rim/", "/refine/", "/head/")
 # A few extreme activations would make the steps between the others coarse.
@@ -83,12 +79,11 @@ def quantise(
     OutputError
         If the file cannot be written.
     """
-    data = (folder / ONNX_NAME).read_bytes()
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory() as scratch:
         plain, ready, full = (Path(scratch) / f"{n}.onnx" for n in ("plain", "ready", "full"))
-        network = float_weights(onnx.load_from_string(data))
+        network = float_weights(onnx.load(folder / ONNX_NAME))
         if fitted is not None:
             _set_biases(network.graph, fitted.biases)
         onnx.save(network, plain)
@@ -97,7 +92,7 @@ def quantise(
         kept = [n.name for n in nodes if n.name.startswith(spared)]
         ranges = {} if fitted is None else with_moved(nodes, fitted.ranges)
         _quantise_static(ready, full, batches, kept, ranges)
-        twin = share_weights(rewrite(onnx.load(full), stride), data).SerializeToString()
+        twin = rewrite(onnx.load(full), stride).SerializeToString()
     with atomic_path(folder / INT8_NAME) as partial:
         partial.write_bytes(twin)
     return sha256_of(twin)
@@ -167,60 +162,3 @@ def float_weights(model: Any) -> Any:
     del graph.node[:]
     graph.node.extend(kept)
     return model
-
-
-def share_weights(twin: Any, data: bytes) -> Any:
-    """Let a quantised graph read its weights from the network it was made from.
-
-    Rounded weights become what they are computed from: float16 in ``model.onnx``, a Cast, and
-    QuantizeLinear. The session folds these once, at load.
-
-    Parameters
-    ----------
-    twin
-        The ONNX model with its own weights.
-    data
-        The bytes of ``model.onnx``.
-    """
-    graph = twin.graph
-    halves = {w.name: w for w in onnx.load_from_string(data).graph.initializer}
-    nodes = []
-    for weight in list(graph.initializer):
-        name = weight.name.removesuffix("_quantized")
-        half = halves.get(name + _HALF)
-        rounded = weight.data_type == TensorProto.INT8
-        if half is None or len(half.raw_data) < _LEAST_SHARED_BYTES:
-            continue
-        if not rounded and weight.data_type != TensorProto.FLOAT:
-            continue
-        graph.initializer.remove(weight)
-        graph.initializer.append(_elsewhere(half, data))
-        if rounded:
-            float_name, scale, zero = f"{name}_float", f"{name}_scale", f"{name}_zero_point"
-            nodes.append(helper.make_node("Cast", [half.name], [float_name], to=TensorProto.FLOAT))
-            inputs = [float_name, scale, zero]
-            nodes.append(helper.make_node("QuantizeLinear", inputs, [weight.name], axis=0))
-        else:
-            nodes.append(helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT))
-    nodes += graph.node
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return twin
-
-
-def _elsewhere(half: Any, data: bytes) -> Any:
-    """Return a tensor that lies in ``model.onnx``."""
-    offset = data.index(half.raw_data)
-    tensor = TensorProto(
-        name=half.name,
-        data_type=half.data_type,
-        dims=half.dims,
-        data_location=TensorProto.EXTERNAL,
-    )
-    for key, value in (
-        ("location", ONNX_NAME),
-        ("offset", str(offset)),
-        ("length", str(len(half.raw_data))),
-    ):
-        tensor.external_data.add(key=key, value=value)
-    return tensor

@@ -38,7 +38,7 @@ class Fitted(NamedTuple):
 
 def ranges_of(twin: Any) -> dict[str, Range]:
     """Return the range of each activation that a quantised ONNX model rounds, by its name."""
-    constants = {c.name: numpy_helper.to_array(c) for c in twin.graph.initializer if _is_small(c)}
+    constants = {c.name: numpy_helper.to_array(c) for c in twin.graph.initializer if not c.dims}
     found: dict[str, Range] = {}
     for name, zero in constants.items():
         activation = name.removesuffix(_ZERO)
@@ -84,7 +84,3 @@ def _nodes_of(network: Any, module: str) -> list[Any]:
         level, rest = f"{level}.{rest[0]}", rest[1:]
     scope = "".join(f"/{part}" for part in (level, *rest)) + "/"
     return [node for node in network.graph.node if node.name.startswith(scope)]
-
-
-def _is_small(constant: Any) -> bool:
-    return not constant.dims and not constant.external_data
