@@ -102,9 +102,10 @@ def _open(
         with suppress(ModelError):
             return _session_on(device, network, path, threads), device, FLOAT32
     if _runs_as_int8(card, last, precision, folder):
-        rounded = read_network(twin, card.int8_sha256 or "")
+        read_network(twin, card.int8_sha256 or "")
         try:
-            return _session_on(last, rounded, twin, threads), last, INT8
+            # By its path: twins once had their weights from the file beside them.
+            return _session_on(last, str(twin), twin, threads), last, INT8
         except ModelError:  # an ONNX Runtime that cannot read it
             if precision == INT8:
                 raise
@@ -122,7 +123,7 @@ def _runs_as_int8(card: ModelCard, device: Device, precision: str, folder: Path)
     return possible and (precision == INT8 or (precision == AUTO and fast_at_int8()))
 
 
-def _session_on(device: Device, network: bytes, path: Path, threads: int) -> Any:
+def _session_on(device: Device, network: bytes | str, path: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

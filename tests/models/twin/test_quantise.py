@@ -106,3 +106,17 @@ def test_an_unknown_precision(made):
     folder, card = made
     with pytest.raises(UsageError, match="auto, float32, int8, but got 'int4'"):
         OnnxBackend(folder, card, precision="int4")
+
+
+def test_a_twin_may_have_its_weights_from_a_file_beside_it(made, tmp_path):
+    folder, card = made
+    (tmp_path / ONNX_NAME).write_bytes((folder / ONNX_NAME).read_bytes())
+    twin = onnx.load(folder / INT8_NAME)
+    path = tmp_path / INT8_NAME
+    onnx.save(twin, path, save_as_external_data=True, location="weights", size_threshold=64)
+    assert (tmp_path / "weights").stat().st_size > path.stat().st_size
+    changed = msgspec.structs.replace(card, int8_sha256=sha256_of(path.read_bytes()))
+    parted = OnnxBackend(tmp_path, changed, precision=INT8)
+    (batch,) = batches(1, seed=7)
+    whole = OnnxBackend(folder, card, precision=INT8)
+    np.testing.assert_array_equal(parted.predict(batch), whole.predict(batch))
