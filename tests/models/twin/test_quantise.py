@@ -113,7 +113,7 @@ def test_a_twin_may_have_its_weights_from_a_file_beside_it(made, tmp_path):
     (tmp_path / ONNX_NAME).write_bytes((folder / ONNX_NAME).read_bytes())
     twin = onnx.load(folder / INT8_NAME)
     path = tmp_path / INT8_NAME
-    onnx.save(twin, path, save_as_external_data=True, location="weights", size_threshold=64)
+    onnx.save(twin, path, save_as_external_data=True, location="weights", size_threshold=1024)
     assert (tmp_path / "weights").stat().st_size > path.stat().st_size
     changed = msgspec.structs.replace(card, int8_sha256=sha256_of(path.read_bytes()))
     parted = OnnxBackend(tmp_path, changed, precision=INT8)
