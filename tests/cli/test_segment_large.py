@@ -146,7 +146,7 @@ def test_importing_changes_nobodys_threads():
     code = (
         "import os, numpy, scipy.ndimage\n"
         "before = dict(os.environ), len(os.listdir('/proc/self/task'))\n"
-        "import cellrim, cellrim.prediction.single, cellrim.prediction.workers\n"
+        "import cellrim, cellrim.prediction.single, cellrim.prediction.workers.processes\n"
         "assert (dict(os.environ), len(os.listdir('/proc/self/task'))) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)

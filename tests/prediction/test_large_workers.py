@@ -20,7 +20,8 @@ from cellrim.prediction.large.saving import write_overlay
 from cellrim.prediction.request import Request
 from cellrim.prediction.single import plan_single, run_single
 from cellrim.prediction.streamed import Team
-from cellrim.prediction.workers import Alone, Processes, open_workers
+from cellrim.prediction.workers import Alone, open_workers
+from cellrim.prediction.workers.processes import Processes
 
 
 @pytest.fixture

@@ -11,13 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from cellrim.errors import ClusterError, MissingExtraError, UsageError
-from cellrim.prediction.workers import (
-    Alone,
-    Cluster,
-    Processes,
-    open_workers,
-    threads_per_worker,
-)
+from cellrim.prediction.workers import Alone, open_workers, threads_per_worker
+from cellrim.prediction.workers.cluster import Cluster
+from cellrim.prediction.workers.processes import Processes
 
 
 def test_alone_is_in_order():
@@ -58,7 +54,7 @@ def test_bad_usage(count, cluster, says):
 
 def test_a_scheduler_that_does_not_answer(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("cellrim.prediction.workers._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("cellrim.prediction.workers.cluster._CONNECT_SECONDS", 1)
     with (
         pytest.raises(UsageError, match="No Dask scheduler answers"),
         open_workers(None, "tcp://127.0.0.1:9"),
@@ -106,7 +102,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(tmp_path, cluster):
 
 def test_a_scheduler_that_dies_in_the_middle_is_told(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("cellrim.prediction.workers._CONNECT_SECONDS", 2)
+    monkeypatch.setattr("cellrim.prediction.workers.cluster._CONNECT_SECONDS", 2)
     import subprocess
     import sys
 
