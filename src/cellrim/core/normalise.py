@@ -193,7 +193,10 @@ def to_network(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
     if count == 1:
         return np.broadcast_to(normalised, (*normalised.shape[:2], NETWORK_CHANNELS))
     if count == 2:
-        return np.concatenate([normalised, np.zeros_like(normalised[:, :, :1])], axis=2)
+        # Channel by channel in memory, as the network takes it: to bring it there costs more.
+        planes = np.zeros((NETWORK_CHANNELS, *normalised.shape[:2]), np.float32)
+        planes[:count] = np.moveaxis(normalised, 2, 0)
+        return np.moveaxis(planes, 0, 2)
     raise InputError(
         f"Expected one to three channels, but got {count}: choose which to use, "
         "for example channels=(0, 2)."
