@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from functools import partial
 
 import pytest
 from guide_code import DOCS, blocks_of, run_console
@@ -64,8 +65,10 @@ def quick(monkeypatch, small_model):
 
     def make(*, small):
         change = monkeypatch.setattr
-        change(importlib.import_module("cellrim.training.finetune"), "PATCHES", 16)
-        change(importlib.import_module("cellrim.training.finetune"), "_VALIDATIONS", 1)
+        finetune = importlib.import_module("cellrim.training.finetune")
+        change(finetune, "PATCHES", 16)
+        change(finetune, "_VALIDATIONS", 1)
+        change(finetune, "DecodePart", partial(finetune.DecodePart, int8_steps=2))
         change(importlib.import_module("cellrim.training.loop"), "_STATISTICS_BATCHES", 1)
         if small:
             change(importlib.import_module("cellrim.cli.train"), "BASE", str(small_model))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,10 @@ from cellrim.errors import RecipeError, UsageError
 from cellrim.models.card import read_card
 from cellrim.models.registry import ModelFolder, find_model
 from cellrim.prediction import load_model
+from cellrim.training import finetune
 from cellrim.training.checkpoint import blend, read_checkpoint
 from cellrim.training.finetune import fine_tuning_recipe, model_name
+from cellrim.training.recipe import DecodePart
 
 _TOY = ("--patches", "32", "--device", "cpu", "--workers", "0")
 
@@ -44,8 +47,9 @@ def test_a_folder_that_gives_no_name_is_refused():
         model_name(Path("細胞"))
 
 
-def test_one_command_fits_a_model_to_a_folder(trained, discs, tmp_path):
+def test_one_command_fits_a_model_to_a_folder(trained, discs, tmp_path, monkeypatch):
     """The start is judged too, and what comes out is never worse on the held-back images."""
+    monkeypatch.setattr(finetune, "DecodePart", partial(DecodePart, int8_steps=2))
     _, base, _ = trained
     run = tmp_path / "run"
     arguments = ["train", str(discs / "discs"), "--from", str(base), "-o", str(run)]
