@@ -193,7 +193,7 @@ def to_network(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
     if count == 1:
         return np.broadcast_to(normalised, (*normalised.shape[:2], NETWORK_CHANNELS))
     if count == 2:
-        # Channel by channel in memory, as the network takes it: to bring it there costs more.
+        # Channel by channel in memory, as the network takes it, not to be copied again.
         planes = np.zeros((NETWORK_CHANNELS, *normalised.shape[:2]), np.float32)
         planes[:count] = np.moveaxis(normalised, 2, 0)
         return np.moveaxis(planes, 0, 2)

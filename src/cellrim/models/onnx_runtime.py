@@ -97,8 +97,8 @@ def _open(
     """Open a session on the first of the devices that works, in the precision that pays there."""
     *preferred, last = devices
     path, twin = folder / ONNX_NAME, folder / INT8_NAME
-    network = read_network(path, card.sha256) if preferred else b""
     for device in preferred:
+        network = read_network(path, card.sha256)
         with suppress(ModelError):
             return _session_on(device, network, path, threads), device, FLOAT32
     if _runs_as_int8(card, last, precision, folder):
@@ -109,8 +109,7 @@ def _open(
         except ModelError:  # an ONNX Runtime that cannot read it
             if precision == INT8:
                 raise
-    network = network or read_network(path, card.sha256)
-    return _session_on(last, network, path, threads), last, FLOAT32
+    return _session_on(last, read_network(path, card.sha256), path, threads), last, FLOAT32
 
 
 def _runs_as_int8(card: ModelCard, device: Device, precision: str, folder: Path) -> bool:

@@ -88,16 +88,6 @@ class Cluster:
                     raise _gone() from None
 
 
-@contextmanager
-def open_cluster(address: str) -> Iterator[Cluster]:
-    """Connect to the scheduler at an address, or start a cluster on this machine.
-
-    As for :func:`cellrim.prediction.workers.open_workers`.
-    """
-    with _client(address) as client:
-        yield Cluster(client)
-
-
 def local_count(address: str) -> int | None:
     """Tell N of ``local:N``; None for the address of a scheduler."""
     kind, _, number = address.partition(":")
@@ -109,7 +99,11 @@ def local_count(address: str) -> int | None:
 
 
 @contextmanager
-def _client(address: str) -> Iterator[Any]:
+def open_cluster(address: str) -> Iterator[Cluster]:
+    """Connect to the scheduler at an address, or start a cluster on this machine.
+
+    As for :func:`cellrim.prediction.workers.open_workers`.
+    """
     try:
         import dask
         import distributed
@@ -137,7 +131,7 @@ def _client(address: str) -> Iterator[Any]:
                 ) as local,
                 open_client(local) as client,
             ):
-                yield client
+                yield Cluster(client)
             return
         try:
             client = open_client(address, timeout=_CONNECT_SECONDS)
@@ -147,7 +141,7 @@ def _client(address: str) -> Iterator[Any]:
                 "address."
             ) from error
         with client:
-            yield client
+            yield Cluster(client)
 
 
 def _gone() -> ClusterError:
